@@ -1,0 +1,3 @@
+//! The core: it decides, and does nothing else.
+
+pub mod source;

@@ -1,0 +1,3 @@
+//! kafka-webhooks.
+
+pub mod domain;
