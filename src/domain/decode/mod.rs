@@ -1,0 +1,134 @@
+//! From a record to an event, one file a format.
+//!
+//! A decoder reads bytes and says what they mean or why they mean nothing. Its errors tell the place and the kind of
+//! a problem and never repeat what the record says.
+
+mod cloudevents;
+mod envelope;
+mod json;
+mod select;
+
+use std::fmt;
+
+use jiff::Timestamp;
+use serde_json::value::RawValue;
+
+use super::event::{Attributes, Event, EventId};
+use super::record::{Origin, Record};
+use super::source::{Format, Source};
+use select::Selected;
+
+/// The longest event type; it stands in a header of every request.
+const TYPE_MAX: usize = 256;
+
+/// Why a record is no event: a short text that names the attribute or the place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unreadable(pub String);
+
+impl fmt::Display for Unreadable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Who the event is when its record was moved: a retry keeps what the first reading found.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// Where the event was produced.
+    pub origin: Origin,
+    /// The id it was given then; `None` reads it anew.
+    pub id: Option<EventId>,
+}
+
+/// What a format finds in a record, before it is checked.
+struct Reading {
+    id: Option<Box<str>>,
+    event_type: Box<str>,
+    time: Option<Box<str>>,
+    version: Option<Box<str>>,
+    data: bytes::Bytes,
+}
+
+/// Reads a record that has a value.
+///
+/// # Errors
+/// [`Unreadable`], together with the record, which then belongs in the dead-letter topic.
+pub fn decode(
+    source: &Source,
+    record: Record,
+    identity: Identity,
+) -> Result<Event, (Box<Record>, Unreadable)> {
+    match read(source, &record, identity) {
+        Ok(attributes) => Ok(Event::new(record, attributes)),
+        Err(reason) => Err((Box::new(record), reason)),
+    }
+}
+
+fn read(source: &Source, record: &Record, identity: Identity) -> Result<Attributes, Unreadable> {
+    let value = record.value.as_ref().filter(|value| !value.is_empty());
+    let value = value.ok_or_else(|| Unreadable("the value is empty".into()))?;
+    let mut selected = Selected::of(record);
+    let reading = match source.format {
+        Format::Envelope => envelope::read(value)?,
+        Format::CloudEvents => cloudevents::read(record, value)?,
+        Format::Json => json::read(source, value, &mut selected)?,
+    };
+    if let Some(time) = &reading.time {
+        let parsed: Result<Timestamp, _> = time.parse();
+        parsed.map_err(|_| Unreadable("the timestamp is not RFC 3339".into()))?;
+    }
+    check_type(&reading.event_type)?;
+    let tenant = match &source.tenant {
+        Some(selector) => selected.optional("tenant", selector)?,
+        None => None,
+    };
+    let id = match (identity.id, reading.id) {
+        (Some(id), _) => id,
+        (None, Some(name)) => EventId::new(&name),
+        (None, None) => EventId::of_position(&identity.origin),
+    };
+    Ok(Attributes {
+        origin: identity.origin,
+        id,
+        event_type: reading.event_type,
+        time: reading.time,
+        version: reading.version,
+        tenant: tenant.map(Into::into),
+        data: reading.data,
+    })
+}
+
+fn check_type(event_type: &str) -> Result<(), Unreadable> {
+    let problem = match event_type {
+        "" => "is empty",
+        text if text.len() > TYPE_MAX => "is longer than 256 bytes",
+        text if text.chars().any(char::is_control) => "has a control character",
+        text if text.trim().len() != text.len() => "starts or ends with a space",
+        _ => return Ok(()),
+    };
+    Err(Unreadable(format!("the event type {problem}")))
+}
+
+/// Turns a JSON error into words that repeat nothing of the value.
+fn json_problem(error: &serde_json::Error) -> Unreadable {
+    let place = format!("line {} column {}", error.line(), error.column());
+    let text = error.to_string();
+    Unreadable(match error.classify() {
+        serde_json::error::Category::Eof => format!("the JSON ends early, at {place}"),
+        serde_json::error::Category::Data if text.starts_with("duplicate field") => {
+            format!("the JSON has a field twice, at {place}")
+        }
+        serde_json::error::Category::Data => format!("not the JSON expected, at {place}"),
+        _ => format!("not JSON, at {place}"),
+    })
+}
+
+/// Reads a JSON string attribute; `null` counts as absent.
+fn text(name: &str, raw: Option<&RawValue>) -> Result<Option<Box<str>>, Unreadable> {
+    let Some(raw) = raw else { return Ok(None) };
+    let text = serde_json::from_str(raw.get());
+    text.map(Some).map_err(|_| Unreadable(format!("`{name}` is not a string")))
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,0 +1,219 @@
+use std::sync::Arc;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use proptest::prelude::*;
+
+use super::*;
+use crate::domain::record::{Header, Headers, Offset};
+use crate::domain::source::Selector;
+
+/// Builds a record at `orders/3/42` of 2025-01-15T10:30:00Z.
+pub(crate) fn record(value: &str, headers: &[(&str, &str)]) -> Record {
+    let headers = headers.iter().map(|(name, value)| Header {
+        name: (*name).into(),
+        value: Some(Bytes::copy_from_slice(value.as_bytes())),
+    });
+    Record {
+        origin: Origin {
+            topic: "orders".into(),
+            partition: 3,
+            offset: Offset(42),
+            timestamp: Timestamp::from_millisecond(1_736_937_000_000).expect("in range"),
+        },
+        key: Some(Bytes::from_static(b"k1")),
+        value: Some(Bytes::copy_from_slice(value.as_bytes())),
+        headers: Headers(headers.collect()),
+    }
+}
+
+pub(crate) fn source(format: Format) -> Source {
+    Source { topics: vec!["orders".into()], format, event_type: None, event_id: None, tenant: None }
+}
+
+fn summary(source: &Source, record: Record) -> String {
+    let identity = Identity { origin: record.origin.clone(), id: None };
+    match decode(source, record, identity) {
+        Err((_, reason)) => format!("unreadable: {reason}"),
+        Ok(event) => {
+            let data = String::from_utf8_lossy(&event.data).into_owned();
+            let tenant = event.tenant.as_deref().unwrap_or("-");
+            format!("{} {} {} {tenant} {data}", event.id, event.event_type, event.time)
+        }
+    }
+}
+
+fn check(format: Format, value: &str, headers: &[(&str, &str)], expect: &str) {
+    assert_eq!(summary(&source(format), record(value, headers)), expect);
+}
+
+fn check_json(adjust: impl Fn(&mut Source), value: &str, headers: &[(&str, &str)], expect: &str) {
+    let mut source = source(Format::Json);
+    source.event_type = Some(Selector::Literal("t".into()));
+    adjust(&mut source);
+    assert_eq!(summary(&source, record(value, headers)), expect);
+}
+
+#[test]
+fn an_envelope_keeps_its_attributes_and_its_data_byte_for_byte() {
+    check(
+        Format::Envelope,
+        r#"{"id":"evt_1","timestamp":"2025-01-15T10:30:01Z","event":"order.created","version":"2.0","data":{"b":1.0, "a":12345678901234567890,"b":"\u0041"}}"#,
+        &[],
+        r#"evt_1 order.created 2025-01-15T10:30:01Z - {"b":1.0, "a":12345678901234567890,"b":"\u0041"}"#,
+    );
+}
+
+#[test]
+fn what_an_envelope_omits_comes_from_the_record() {
+    check(
+        Format::Envelope,
+        r#"{"event":"a"}"#,
+        &[],
+        "orders-3-42 a 2025-01-15T10:30:00.000Z - null",
+    );
+}
+
+#[test]
+fn envelopes_that_say_nothing_are_unreadable_and_not_repeated() {
+    let check = |value, expect| check(Format::Envelope, value, &[], expect);
+    check("", "unreadable: the value is empty");
+    check("{\"event\":", "unreadable: the JSON ends early, at line 1 column 9");
+    check("hunter2", "unreadable: not JSON, at line 1 column 1");
+    check("\"hunter2\"", "unreadable: not the JSON expected, at line 1 column 9");
+    check("{}", "unreadable: the envelope has no `event`");
+    check(r#"{"event":7}"#, "unreadable: `event` is not a string");
+    check(r#"{"event":""}"#, "unreadable: the event type is empty");
+    check(r#"{"event":"a\nb"}"#, "unreadable: the event type has a control character");
+    check(r#"{"event":"a","id":7}"#, "unreadable: `id` is not a string");
+    check(
+        r#"{"event":"a","event":"b"}"#,
+        "unreadable: the JSON has a field twice, at line 1 column 20",
+    );
+    check(r#"{"event":"a","timestamp":"noon"}"#, "unreadable: the timestamp is not RFC 3339");
+}
+
+#[test]
+fn a_structured_cloudevent_is_read() {
+    check(
+        Format::CloudEvents,
+        r#"{"specversion":"1.0","id":"1","source":"/s","type":"a.b","time":"2025-01-01T00:00:00Z","data":[1]}"#,
+        &[("content-type", "application/cloudevents+json; charset=utf-8")],
+        "1 a.b 2025-01-01T00:00:00Z - [1]",
+    );
+}
+
+#[test]
+fn a_binary_cloudevent_is_read() {
+    let ce = |content_type| {
+        [
+            ("content-type", content_type),
+            ("ce_specversion", "1.0"),
+            ("ce_id", "1"),
+            ("ce_source", "/s"),
+            ("ce_type", "a.b"),
+        ]
+    };
+    let check = |content_type, value, expect| {
+        check(Format::CloudEvents, value, &ce(content_type), expect);
+    };
+    check("application/json", "{\"x\": 1}", "1 a.b 2025-01-15T10:30:00.000Z - {\"x\": 1}");
+    check("text/plain", "hi", "1 a.b 2025-01-15T10:30:00.000Z - \"hi\"");
+    check("image/png", "hi", "1 a.b 2025-01-15T10:30:00.000Z - \"aGk=\"");
+    check("application/json", "hi", "unreadable: not JSON, at line 1 column 1");
+}
+
+#[test]
+fn what_is_no_cloudevent_is_unreadable() {
+    let structured = [("content-type", "application/cloudevents+json")];
+    let check = |value, headers: &[_], expect| check(Format::CloudEvents, value, headers, expect);
+    check("{}", &structured, "unreadable: the CloudEvent has no `specversion`");
+    check("{}", &[], "unreadable: the CloudEvent has no header \"ce_specversion\"");
+    check(
+        r#"{"specversion":"0.3"}"#,
+        &structured,
+        "unreadable: the CloudEvent's `specversion` is not 1.0",
+    );
+    check(
+        "[]",
+        &[("content-type", "application/cloudevents-batch+json")],
+        "unreadable: a CloudEvents batch, which the Kafka binding does not have",
+    );
+}
+
+#[test]
+fn selectors_find_type_id_and_tenant() {
+    check_json(
+        |source| {
+            source.event_type = Some(Selector::Header("event-type".into()));
+            source.event_id = Some(Selector::Pointer("/meta/id".into()));
+            source.tenant = Some(Selector::Key);
+        },
+        r#" {"meta":{"id":7}} "#,
+        &[("event-type", "a.b")],
+        r#"7 a.b 2025-01-15T10:30:00.000Z k1 {"meta":{"id":7}}"#,
+    );
+}
+
+#[test]
+fn a_selector_that_finds_nothing_is_named() {
+    let tenant =
+        |selector: Selector| move |source: &mut Source| source.tenant = Some(selector.clone());
+    let header = tenant(Selector::Header("tenant".into()));
+    check_json(&header, "1", &[], "unreadable: tenant: header \"tenant\" is missing");
+    check_json(&header, "1", &[("tenant", "")], "orders-3-42 t 2025-01-15T10:30:00.000Z - 1");
+    let pointer = tenant(Selector::Pointer("/t".into()));
+    check_json(&pointer, "{}", &[], "unreadable: tenant: pointer \"/t\" is missing");
+    check_json(
+        &pointer,
+        r#"{"t":[]}"#,
+        &[],
+        "unreadable: tenant: pointer \"/t\" is neither a string nor a number",
+    );
+    let id = |source: &mut Source| source.event_id = Some(Selector::Pointer("/t".into()));
+    check_json(id, r#"{"t":null}"#, &[], "unreadable: event_id: pointer \"/t\" is null or empty");
+}
+
+#[test]
+fn a_moved_event_keeps_its_first_identity() {
+    let moved = record(r#"{"event":"a","id":"other"}"#, &[]);
+    let origin = Origin { topic: "first".into(), ..moved.origin.clone() };
+    let identity = Identity { origin, id: Some(EventId::new("evt_1")) };
+    let event = decode(&source(Format::Envelope), moved, identity).expect("it reads");
+    assert_eq!((event.id.as_str(), &*event.origin.topic), ("evt_1", "first"));
+    assert_eq!(&*event.record.origin.topic, "orders");
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_make_a_decoder_panic(
+        value in prop::collection::vec(any::<u8>(), 0..200),
+        content_type in "(application/(cloudevents\\+)?json|text/plain)?",
+    ) {
+        let mut record = record("", &[("content-type", &content_type)]);
+        record.value = Some(value.into());
+        for format in [Format::Envelope, Format::CloudEvents, Format::Json] {
+            let mut source = source(format);
+            source.event_type = Some(Selector::Pointer("/a".into()));
+            summary(&source, record.clone());
+        }
+    }
+
+    #[test]
+    fn data_survives_byte_for_byte(data in "(\\{\"[a-z]\": ?-?[1-9][0-9]{0,30}\\}|\"[a-z ]*\"|\\[ ?\\])") {
+        let value = format!(r#"{{"event":"a", "data": {data} }}"#);
+        let record = record(&value, &[]);
+        let identity = Identity { origin: record.origin.clone(), id: None };
+        let event = decode(&source(Format::Envelope), record, identity).expect("it reads");
+        prop_assert_eq!(event.data, data.as_bytes());
+    }
+}
+
+#[test]
+fn an_event_shares_the_records_bytes() {
+    let record = record(r#"{"event":"a","data":[1,2]}"#, &[]);
+    let value = record.value.clone().expect("it has a value");
+    let identity = Identity { origin: record.origin.clone(), id: None };
+    let event = Arc::new(decode(&source(Format::Envelope), record, identity).expect("it reads"));
+    assert!(value.as_ptr_range().contains(&event.data.as_ptr()), "the data was copied");
+}
