@@ -2,5 +2,7 @@
 
 pub mod decode;
 pub mod event;
+pub mod progress;
 pub mod record;
 pub mod source;
+pub mod subscription;
