@@ -1,3 +1,5 @@
 //! kafka-webhooks.
 
+pub mod config;
 pub mod domain;
+pub mod kafka;

@@ -1,8 +1,20 @@
 //! The core: it decides, and does nothing else.
 
+pub mod audit;
 pub mod decode;
+pub mod ending;
+pub mod engine;
 pub mod event;
+pub mod headers;
+pub mod outcome;
+pub mod pattern;
+pub mod payload;
 pub mod progress;
 pub mod record;
+pub mod registry;
+pub mod retry;
+pub mod signature;
 pub mod source;
 pub mod subscription;
+pub mod tiers;
+pub mod units;

@@ -11,7 +11,7 @@ mod pending;
 mod window;
 
 pub use pending::{METADATA_MAX, Pending, PendingSet};
-pub use window::{Plan, Seq, Window};
+pub use window::{Plan, Seq, Settled, Window};
 
 #[cfg(test)]
 mod tests;

@@ -163,7 +163,8 @@ impl Writer {
             return;
         }
         let (length, known) = (self.entries.len(), self.hashes.len());
-        let gap = u64::try_from(offset.0 - self.at.0).expect("entries come in the order of offsets");
+        let gap =
+            u64::try_from(offset.0 - self.at.0).expect("entries come in the order of offsets");
         put(&mut self.entries, (gap << 1) | u64::from(only.is_some()));
         if let Some(only) = only {
             put(&mut self.entries, only.len() as u64);

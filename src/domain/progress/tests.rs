@@ -1,11 +1,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
 use proptest::prelude::*;
 
 use super::*;
 use crate::domain::record::{NextOffset, Offset};
 use crate::domain::subscription::SubscriptionHash;
 
+const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 const START: NextOffset = NextOffset(100);
 
 fn hash(number: u32) -> SubscriptionHash {
@@ -31,8 +33,8 @@ fn summary(window: &Window) -> String {
 #[test]
 fn the_watermark_waits_for_the_first_open_record() {
     let mut window = Window::new(START, "");
-    let first = window.open_sole(Offset(100));
-    let second = window.open_sole(Offset(103));
+    let first = window.open_sole(Offset(100), NOW);
+    let second = window.open_sole(Offset(103), NOW);
     window.skip(Offset(104));
     window.settle(second, hash(1));
     assert_eq!(summary(&window), "100..105 100");
@@ -50,7 +52,7 @@ fn nothing_pending_needs_no_metadata() {
 #[test]
 fn a_half_added_fan_out_is_a_cursor_and_what_is_open_below_it() {
     let mut window = Window::new(START, "");
-    let seq = window.open_fan(Offset(100), vec![], Some(hash(0)));
+    let seq = window.open_fan(Offset(100), vec![], Some(hash(0)), NOW);
     for number in [10, 20, 30] {
         window.add(seq, hash(number));
     }
@@ -64,12 +66,12 @@ fn a_half_added_fan_out_is_a_cursor_and_what_is_open_below_it() {
 #[test]
 fn a_new_owner_takes_up_only_what_is_left() {
     let mut window = Window::new(START, "");
-    let sole = window.open_sole(Offset(100));
-    let fan = window.open_fan(Offset(101), vec![], Some(hash(0)));
+    let sole = window.open_sole(Offset(100), NOW);
+    let fan = window.open_fan(Offset(101), vec![], Some(hash(0)), NOW);
     window.add(fan, hash(10));
     window.add(fan, hash(20));
     window.close(fan);
-    window.open_sole(Offset(105));
+    window.open_sole(Offset(105), NOW);
     window.settle(sole, hash(1));
     window.settle(fan, hash(10));
 
@@ -80,7 +82,7 @@ fn a_new_owner_takes_up_only_what_is_left() {
     assert_eq!(heir.plan(Offset(105)), Plan::Whole);
     assert_eq!(heir.plan(Offset(106)), Plan::Whole);
     // Before it has read all that was left, its own commits still tell of the rest.
-    let fan = heir.open_fan(Offset(101), vec![hash(20)], None);
+    let fan = heir.open_fan(Offset(101), vec![hash(20)], None, NOW);
     heir.settle(fan, hash(20));
     assert_eq!(summary(&heir), "102..106 105");
 }
@@ -88,13 +90,14 @@ fn a_new_owner_takes_up_only_what_is_left() {
 #[test]
 fn metadata_of_another_version_or_damaged_is_ignored() {
     let mut window = Window::new(START, "");
-    let first = window.open_sole(Offset(100));
-    window.open_sole(Offset(101));
+    let first = window.open_sole(Offset(100), NOW);
+    window.open_sole(Offset(101), NOW);
     let (_, metadata) = window.commit();
     window.settle(first, hash(1));
     let all = PendingSet::empty(START);
     assert_ne!(PendingSet::decode(START, &metadata), all);
-    let other = [format!("2{}", &metadata[1..]), metadata[..metadata.len() - 1].into(), "text".into()];
+    let other =
+        [format!("2{}", &metadata[1..]), metadata[..metadata.len() - 1].into(), "text".into()];
     for metadata in other {
         assert_eq!(PendingSet::decode(START, &metadata), all, "{metadata}");
     }
@@ -105,7 +108,7 @@ fn a_window_full_of_single_deliveries_fits_and_holds_a_thousand() {
     let mut window = Window::new(START, "");
     let mut offset = START.0;
     while window.has_room() {
-        window.open_sole(Offset(offset));
+        window.open_sole(Offset(offset), NOW);
         offset += 2;
     }
     assert!(window.unsettled() > 1000, "only {} records fit", window.unsettled());
@@ -145,7 +148,8 @@ fn live(
 ) -> (NextOffset, String) {
     let mut window = Window::new(committed.0, &committed.1);
     let mut air: Vec<(i64, u32, Seq)> = vec![];
-    let coming: Vec<_> = model.records.range(committed.0.0..).map(|(o, d)| (*o, d.clone())).collect();
+    let coming: Vec<_> =
+        model.records.range(committed.0.0..).map(|(o, d)| (*o, d.clone())).collect();
     let mut coming = coming.into_iter().peekable();
     let mut half: Option<(i64, Seq, Vec<u32>)> = None;
     for _ in 0..steps {
@@ -153,7 +157,10 @@ fn live(
         if choice == 0 && !air.is_empty() {
             let (offset, number, seq) = air.swap_remove(order(air.len()));
             window.settle(seq, hash(number));
-            assert!(model.settled.insert((offset, number)), "delivery {offset}/{number} was repeated");
+            assert!(
+                model.settled.insert((offset, number)),
+                "delivery {offset}/{number} was repeated"
+            );
         } else if let Some((offset, seq, mut rest)) = half.take() {
             if !rest.is_empty() && window.has_room() {
                 let number = rest.remove(0);
@@ -176,16 +183,16 @@ fn live(
             match (plan, needed.as_slice()) {
                 (_, []) => window.skip(Offset(offset)),
                 (Plan::Whole, [number]) => {
-                    air.push((offset, *number, window.open_sole(Offset(offset))));
+                    air.push((offset, *number, window.open_sole(Offset(offset), NOW)));
                 }
                 (Plan::Whole, [first, rest @ ..]) => {
-                    let seq = window.open_fan(Offset(offset), vec![], Some(hash(0)));
+                    let seq = window.open_fan(Offset(offset), vec![], Some(hash(0)), NOW);
                     window.add(seq, hash(*first));
                     air.push((offset, *first, seq));
                     half = Some((offset, seq, rest.to_vec()));
                 }
                 (Plan::Only(listed, cursor), _) => {
-                    let seq = window.open_fan(Offset(offset), listed.clone(), cursor);
+                    let seq = window.open_fan(Offset(offset), listed.clone(), cursor, NOW);
                     air.extend(listed.iter().map(|hash| (offset, hash.0, seq)));
                     let rest: Vec<_> =
                         needed.iter().copied().filter(|n| !listed.contains(&hash(*n))).collect();
@@ -245,7 +252,7 @@ proptest! {
                     break;
                 }
                 let seq = *seq.get_or_insert_with(|| {
-                    window.open_fan(Offset(offset), vec![], Some(hash(0)))
+                    window.open_fan(Offset(offset), vec![], Some(hash(0)), NOW)
                 });
                 window.add(seq, hash(number * 1000));
                 air.push((seq, number * 1000));

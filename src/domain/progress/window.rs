@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use jiff::Timestamp;
 use rustc_hash::FxHashMap;
 
 use super::pending::{BYTES_MAX, Pending, PendingSet, Writer};
@@ -39,6 +40,15 @@ impl Plan {
     }
 }
 
+/// What a settled delivery means for its record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settled {
+    /// Others of the record are still open.
+    Delivery,
+    /// It was the last: the record is done.
+    Record,
+}
+
 #[derive(Debug)]
 enum State {
     Settled,
@@ -51,6 +61,7 @@ enum State {
 #[derive(Debug)]
 struct Slot {
     offset: Offset,
+    opened_at: Timestamp,
     state: State,
 }
 
@@ -108,9 +119,9 @@ impl Window {
     }
 
     /// Opens a record that needs exactly one delivery.
-    pub fn open_sole(&mut self, offset: Offset) -> Seq {
+    pub fn open_sole(&mut self, offset: Offset, now: Timestamp) -> Seq {
         self.advance(offset);
-        self.push(offset, State::Sole)
+        self.push(offset, State::Sole, now)
     }
 
     /// Opens a record that fans out. The listed deliveries are in the air at once. With a cursor, those above it are
@@ -120,13 +131,14 @@ impl Window {
         offset: Offset,
         listed: Vec<SubscriptionHash>,
         cursor: Option<SubscriptionHash>,
+        now: Timestamp,
     ) -> Seq {
         assert!(cursor.is_some() || !listed.is_empty(), "a record without deliveries is skipped");
         self.advance(offset);
         for &hash in &listed {
             self.count(hash);
         }
-        self.push(offset, State::Fan(listed, cursor))
+        self.push(offset, State::Fan(listed, cursor), now)
     }
 
     /// Adds a delivery to the last opened record; hashes come in ascending order. Deliveries of one hash, and the
@@ -144,21 +156,17 @@ impl Window {
     }
 
     /// Says that the last opened record has all its deliveries.
-    pub fn close(&mut self, seq: Seq) {
+    pub fn close(&mut self, seq: Seq) -> Settled {
         let slot = self.slot(seq);
         let State::Fan(listed, cursor @ Some(_)) = &mut slot.state else {
             panic!("a record was closed in state {:?}", slot.state);
         };
         *cursor = None;
-        if listed.is_empty() {
-            slot.state = State::Settled;
-            self.unsettled -= 1;
-        }
-        self.pop_settled();
+        if listed.is_empty() { self.finish(seq) } else { Settled::Delivery }
     }
 
     /// Settles one delivery.
-    pub fn settle(&mut self, seq: Seq, hash: SubscriptionHash) {
+    pub fn settle(&mut self, seq: Seq, hash: SubscriptionHash) -> Settled {
         let slot = self.slot(seq);
         let over = match &mut slot.state {
             State::Sole => true,
@@ -171,16 +179,24 @@ impl Window {
                 over
             }
         };
-        if over {
-            self.slot(seq).state = State::Settled;
-            self.unsettled -= 1;
-            self.pop_settled();
-        }
+        if over { self.finish(seq) } else { Settled::Delivery }
+    }
+
+    fn finish(&mut self, seq: Seq) -> Settled {
+        self.slot(seq).state = State::Settled;
+        self.unsettled -= 1;
+        self.pop_settled();
+        Settled::Record
     }
 
     /// Returns the first offset that is not settled: what may be committed.
     pub fn watermark(&self) -> NextOffset {
         self.slots.front().map_or(self.next, |slot| NextOffset(slot.offset.0))
+    }
+
+    /// Returns when the record at the watermark was opened, if one is open.
+    pub fn open_since(&self) -> Option<Timestamp> {
+        self.slots.front().map(|slot| slot.opened_at)
     }
 
     /// Returns the first offset that was not opened.
@@ -252,8 +268,8 @@ impl Window {
         }
     }
 
-    fn push(&mut self, offset: Offset, state: State) -> Seq {
-        self.slots.push_back(Slot { offset, state });
+    fn push(&mut self, offset: Offset, state: State, opened_at: Timestamp) -> Seq {
+        self.slots.push_back(Slot { offset, opened_at, state });
         self.unsettled += 1;
         Seq(self.base + self.slots.len() as u64 - 1)
     }

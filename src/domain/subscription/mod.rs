@@ -1,3 +1,166 @@
-//! stub
+//! The subscription: who wants which events, where they go and how.
+//!
+//! A [`Subscription`] exists only if its definition kept every rule; [`Subscription::parse`] tells all that it broke.
+
+mod headers;
+mod json;
+mod parse;
+mod reader;
+mod signing;
+#[cfg(test)]
+pub(crate) mod tests;
+
+use std::fmt;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sha2::{Digest, Sha256};
+use url::Url;
+
+use super::pattern::EventPattern;
+use super::record::Offset;
+use super::retry::Schedule;
+use super::signature::Signing;
+
+pub use reader::Problem;
+
+/// A subscription's id: 1 to 64 letters, digits, `_` and `-` of ASCII.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SubscriptionId(Arc<str>);
+
+impl SubscriptionId {
+    /// Reads an id.
+    ///
+    /// # Errors
+    /// [`BadId`] if it is too long, empty, or has other characters.
+    pub fn parse(text: &str) -> Result<Self, BadId> {
+        let fits = (1..=64).contains(&text.len())
+            && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'));
+        if fits { Ok(Self(text.into())) } else { Err(BadId) }
+    }
+
+    /// Returns the id's text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for SubscriptionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A text that is no subscription id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BadId;
+
+impl fmt::Display for BadId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a subscription id has 1 to 64 of the characters A-Z a-z 0-9 _ -")
+    }
+}
+
+impl std::error::Error for BadId {}
+
+/// A short name of a subscription that every process computes alike; two subscriptions may share it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SubscriptionHash(pub u32);
+
+impl SubscriptionHash {
+    /// Computes the hash: the first four bytes, big-endian, of the id's SHA-256.
+    pub fn of(id: &SubscriptionId) -> Self {
+        let [a, b, c, d, ..] = Sha256::digest(id.as_str()).0;
+        Self(u32::from_be_bytes([a, b, c, d]))
+    }
+}
+
+/// A checked subscription.
+pub struct Subscription {
+    /// Its id.
+    pub id: SubscriptionId,
+    /// The hash of its id: its place in fan-outs and its name in commit metadata.
+    pub hash: SubscriptionHash,
+    /// The offset of the record that defines it.
+    pub definition_offset: Offset,
+    /// Where its requests go.
+    pub url: Url,
+    /// The URL as it may be shown: without userinfo, query and fragment.
+    pub audit_url: Box<str>,
+    /// The event types it wants, 1 to 100 patterns.
+    pub events: Vec<EventPattern>,
+    /// The topics it wants events of, at most 100; empty is all.
+    pub topics: Vec<Arc<str>>,
+    /// The tenant whose events it is limited to.
+    pub tenant: Option<Arc<str>>,
+    /// Whether it is to receive anything.
+    pub state: Activity,
+    /// How its requests are signed.
+    pub signing: Signing,
+    /// Headers added to its requests, at most 32, names in lower case.
+    pub headers: Vec<(Box<str>, Box<str>)>,
+    /// What its bodies hold.
+    pub payload: Payload,
+    /// The deadline of one attempt, 100 ms to 5 min; `None` is the connector's.
+    pub timeout: Option<Duration>,
+    /// When failed attempts are repeated; `None` is the connector's schedule.
+    pub retry: Option<Schedule>,
+    /// Statuses, 100 to 599 in order, after which no attempt follows.
+    pub no_retry_on: Vec<u16>,
+    /// How many of its requests may be in flight at once; `None` is the connector's limit.
+    pub max_in_flight: Option<NonZeroU32>,
+    /// What people call it.
+    pub description: Option<Box<str>>,
+}
+
+/// Whether a subscription is to receive anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activity {
+    /// It receives events.
+    Active,
+    /// It was switched off by its definition.
+    Inactive,
+}
+
+/// What a request's body holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Payload {
+    /// The product's own envelope around the event's data.
+    Envelope,
+    /// The record's value, byte for byte.
+    Raw,
+}
+
+/// What the connector's settings allow a subscription.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rules {
+    /// Whether `http:` URLs are allowed.
+    pub http: HttpUrls,
+}
+
+/// Whether URLs without TLS are allowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HttpUrls {
+    /// Only `https:` is.
+    Refused,
+    /// Both are.
+    Allowed,
+}
+
+/// Shows what a log may: no secret, no header's value, no query or userinfo of the URL.
+impl fmt::Debug for Subscription {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let headers: Vec<_> = self.headers.iter().map(|(name, _)| name).collect();
+        f.debug_struct("Subscription")
+            .field("id", &self.id.as_str())
+            .field("definition_offset", &self.definition_offset.0)
+            .field("url", &self.audit_url)
+            .field("events", &self.events)
+            .field("topics", &self.topics)
+            .field("tenant", &self.tenant)
+            .field("state", &self.state)
+            .field("headers", &headers)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,692 @@
+//! Behaviour of the settings as a whole: text in, checked settings or problems out.
+
+use std::collections::BTreeSet;
+use std::io::Write;
+use std::time::Duration;
+
+use ::config::{FileFormat, Map, Source as _, Value, ValueKind};
+
+use super::*;
+use crate::domain::source::{Format, Selector};
+
+const SHIPPED: &str = include_str!("../../config/connector.toml");
+/// The least a file must say.
+const LEAST: &str = "sources = [{ topics = [\"orders\"], format = \"envelope\" }]\n";
+
+fn load(
+    text: &str,
+    environment: &[(&str, &str)],
+    flags: &[(&str, &str)],
+) -> Result<Config, Vec<Problem>> {
+    let mut file = tempfile::NamedTempFile::new().expect("a scratch file can be made");
+    file.write_all(text.as_bytes()).expect("a scratch file can be written");
+    let host = ("HOSTNAME", "host-1");
+    let environment = [&host].into_iter().chain(environment);
+    Config::load(
+        Some(file.path()),
+        environment.map(|(name, value)| (name.into(), value.into())),
+        flags.iter().map(|(key, value)| (key.to_string(), value.to_string())),
+    )
+}
+
+/// Loads the least file with the given lines, variables and flags, and expects it to be fine.
+#[track_caller]
+fn accept(lines: &str, environment: &[(&str, &str)], flags: &[(&str, &str)]) -> Config {
+    load(&format!("{LEAST}{lines}"), environment, flags).expect("the settings are fine")
+}
+
+/// Loads the least file with the given lines and expects exactly these problems, one a line.
+#[track_caller]
+fn check(lines: &str, problems: &str) {
+    check_with(&format!("{LEAST}{lines}"), &[], &[], problems);
+}
+
+#[track_caller]
+fn check_with(text: &str, environment: &[(&str, &str)], flags: &[(&str, &str)], problems: &str) {
+    let found = load(text, environment, flags).err().unwrap_or_default();
+    let found: Vec<String> = found.iter().map(Problem::to_string).collect();
+    let expected: Vec<&str> =
+        problems.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn the_shipped_file_is_accepted_and_changes_no_default() {
+    let shipped = load(SHIPPED, &[], &[]).expect("the shipped file is fine");
+    assert_eq!(shipped.sources[0].topics, ["orders", "^payments\\..+"]);
+    let least = accept("", &[], &[]);
+    assert_eq!(least, Config { sources: least.sources.clone(), ..shipped });
+}
+
+#[test]
+fn defaults_are_the_contract_s() {
+    let config = accept("", &[], &[]);
+    assert_eq!(config.kafka.bootstrap_servers, "localhost:9092");
+    assert_eq!(config.kafka.instance, Instance::HostName("host-1".into()));
+    assert_eq!(config.kafka.transactional_id(), "kafka-webhooks-host-1");
+    assert_eq!(
+        config.kafka.properties.iter().collect::<Vec<_>>(),
+        [("auto.offset.reset", "earliest")]
+    );
+    let names: Vec<&str> = config.topics.names().map(|(_, name)| &**name).collect();
+    assert_eq!(
+        names,
+        [
+            "webhooks.subscriptions",
+            "webhooks.subscription-status",
+            "webhooks.deliver",
+            "webhooks.dead-letter",
+            "webhooks.audit",
+            "webhooks.retry.1s",
+            "webhooks.retry.5s",
+            "webhooks.retry.30s",
+            "webhooks.retry.2m",
+            "webhooks.retry.10m",
+            "webhooks.retry.1h",
+            "webhooks.retry.6h",
+        ]
+    );
+    assert_eq!(
+        (config.topics.partitions, config.topics.replication),
+        (6, Replication::BrokerDefault)
+    );
+    let seconds =
+        |durations: &[Duration]| durations.iter().map(Duration::as_secs).collect::<Vec<_>>();
+    assert_eq!(seconds(&config.retry.schedule), [5, 30, 120, 600, 1800, 3600, 10800, 21600, 43200]);
+    assert_eq!(config.retry.jitter, 0.1);
+    assert_eq!(
+        seconds(&[config.retry.retry_after_max, config.retry.expire_after]),
+        [86_400, 259_200]
+    );
+    let delivery = Delivery {
+        timeout: Duration::from_secs(10),
+        connect_timeout: Duration::from_secs(5),
+        max_in_flight: 1024,
+        max_in_flight_per_subscription: 256,
+        max_bytes_in_flight: 64 << 20,
+        max_body: 4 << 20,
+    };
+    assert_eq!(config.delivery, delivery);
+    assert!(!config.egress.allow_http);
+    assert_eq!(config.ledger.commit_interval, Duration::from_millis(50));
+    assert_eq!(config.shutdown.timeout, Duration::from_secs(25));
+    assert_eq!(config.ops.listen.to_string(), "127.0.0.1:9464");
+    assert_eq!(config.ops.stall_after, Duration::from_secs(120));
+    assert_eq!((config.log.level, config.log.format), (tracing::Level::INFO, LogFormat::Auto));
+}
+
+/// The shipped file with its commented-out settings in force: "#" without a space before the key.
+fn shipped_in_full() -> String {
+    let uncomment = |line: &str| match line.strip_prefix('#') {
+        Some(setting) if !setting.is_empty() && !setting.starts_with(' ') => setting.to_owned(),
+        _ => line.to_owned(),
+    };
+    SHIPPED.lines().map(|line| uncomment(line) + "\n").collect()
+}
+
+fn collect_keys(path: &str, table: &Map<String, Value>, keys: &mut BTreeSet<String>) {
+    for (key, value) in table {
+        let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+        match &value.kind {
+            ValueKind::Table(inner) if !is_free(&path) => collect_keys(&path, inner, keys),
+            ValueKind::Array(items) => {
+                for item in items {
+                    if let ValueKind::Table(inner) = &item.kind {
+                        collect_keys(&path, inner, keys);
+                    }
+                }
+            }
+            _ => {}
+        }
+        keys.insert(path);
+    }
+}
+
+/// Tables whose keys are the user's, or one of several of which the file can show only one at a time.
+fn is_free(path: &str) -> bool {
+    let tables = [
+        "kafka.properties",
+        "topics.retry",
+        "sources.event_type",
+        "sources.event_id",
+        "sources.tenant",
+    ];
+    tables.contains(&path)
+}
+
+#[test]
+fn the_shipped_file_shows_every_key_and_no_other() {
+    let text = shipped_in_full();
+    load(&text, &[], &[]).expect("the shipped file's examples are fine together");
+
+    let parsed = ::config::File::from_str(&text, FileFormat::Toml).collect().expect("it is TOML");
+    let mut shown = BTreeSet::new();
+    collect_keys("", &parsed, &mut shown);
+
+    let mut file = tempfile::NamedTempFile::new().expect("a scratch file can be made");
+    file.write_all(text.as_bytes()).expect("a scratch file can be written");
+    let layer = layers::file(file.path()).expect("it is TOML");
+    let mut reader = Reader::default();
+    reader.walk(layers::merge([layer]), |root| Config::read(root, Some("host-1")));
+    let in_free_table =
+        |key: &&String| key.rsplit_once('.').is_some_and(|(table, _)| is_free(table));
+    let asked: BTreeSet<String> =
+        reader.asked().iter().filter(|key| !in_free_table(key)).cloned().collect();
+    assert_eq!(shown, asked);
+}
+
+#[test]
+fn all_problems_are_reported_at_once_with_their_paths() {
+    check_with(
+        r#"
+        colour = "red"
+        sources = [
+            { topics = ["orders"], format = "envelope" },
+            { topics = [], format = "xml" },
+        ]
+        [kafka]
+        group_id = ""
+        properties = { "group.id" = "other", "client.id" = ["a"] }
+        [retry]
+        jitter = 0.2
+        tiers = ["5s", "1s", "soon"]
+        [delivery]
+        timeout = "0s"
+        max_in_flight = "many"
+        max_bdy = "1MiB"
+        [log]
+        level = "loud"
+        stall_after = "2m"
+        "#,
+        &[],
+        &[],
+        r#"
+        kafka.group_id: must not be empty
+        kafka.properties."client.id": must be text, a number or a truth value, not a list
+        kafka.properties."group.id": is set by the connector: set kafka.group_id
+        retry.tiers[2]: "soon" is no duration: write it like "50ms", "10s", "2m", "24h" or "1h 30m"
+        retry.jitter: 0.2 must be from 0 to 0.1
+        sources[1].topics: at least one is needed
+        sources[1].format: unknown "xml", expected envelope, cloudevents or json
+        delivery.timeout: 0s must be from 10ms to 10m
+        delivery.max_in_flight: must be a whole number, not text
+        log.level: unknown "loud", expected error, warn, info, debug or trace
+        colour: unknown key
+        delivery.max_bdy: unknown key, did you mean max_body?
+        log.stall_after: unknown key, did you mean ops.stall_after?
+        "#,
+    );
+}
+
+#[test]
+fn sources_have_no_default() {
+    check_with("", &[], &[], "sources: at least one is needed");
+}
+
+#[test]
+fn a_source_takes_its_attributes_from_where_it_says() {
+    let config = load(
+        r#"
+        [[sources]]
+        topics = ["a", "^b.*"]
+        format = "json"
+        event_type = { literal = "thing.made" }
+        event_id = { pointer = "/meta/id~1x" }
+        tenant = { key = true }
+        [[sources]]
+        topics = ["c"]
+        format = "cloudevents"
+        tenant = { header = "tenant" }
+        "#,
+        &[],
+        &[],
+    );
+    let expected = [
+        Source {
+            topics: vec!["a".into(), "^b.*".into()],
+            format: Format::Json,
+            event_type: Some(Selector::Literal("thing.made".into())),
+            event_id: Some(Selector::Pointer("/meta/id~1x".into())),
+            tenant: Some(Selector::Key),
+        },
+        Source {
+            topics: vec!["c".into()],
+            format: Format::CloudEvents,
+            event_type: None,
+            event_id: None,
+            tenant: Some(Selector::Header("tenant".into())),
+        },
+    ];
+    assert_eq!(config.expect("the settings are fine").sources, expected);
+}
+
+#[test]
+fn a_source_s_attributes_must_fit_its_format() {
+    check_with(
+        r#"
+        [[sources]]
+        topics = ["a"]
+        format = "json"
+        event_id = { literal = "always" }
+        [[sources]]
+        topics = ["b"]
+        format = "envelope"
+        event_type = { key = true }
+        event_id = { header = "id" }
+        [[sources]]
+        topics = ["c"]
+        "#,
+        &[],
+        &[],
+        r#"
+        sources[0].event_type: is needed: the format json carries none
+        sources[0].event_id: must differ from event to event: a literal is the same for all
+        sources[1].event_type: is for the format json only: this one carries its own
+        sources[1].event_id: is for the format json only: this one carries its own
+        sources[2].format: is needed
+        "#,
+    );
+}
+
+#[test]
+fn a_selector_names_exactly_one_place() {
+    let rule = r#"must be one of { header = "…" }, { pointer = "/…" }, { literal = "…" } or { key = true }"#;
+    check_with(
+        r#"
+        [[sources]]
+        topics = ["a"]
+        format = "json"
+        event_type = { haeder = "x" }
+        tenant = { header = "x", key = true }
+        [[sources]]
+        topics = ["b"]
+        format = "json"
+        event_type = { pointer = "id" }
+        event_id = { pointer = "/a~2" }
+        tenant = { key = false }
+        [[sources]]
+        topics = ["c"]
+        format = "json"
+        event_type = "x"
+        "#,
+        &[],
+        &[],
+        &format!(
+            r#"
+            sources[0].event_type: {rule}
+            sources[0].tenant: {rule}
+            sources[1].event_type.pointer: "id" is no JSON pointer: it must be empty or start with "/"
+            sources[1].event_id.pointer: "/a~2" is no JSON pointer: "~" is written "~0", and "/" in a name "~1"
+            sources[1].tenant.key: must be true, or be left out
+            sources[2].event_type: must be a table, not text
+            sources[0].event_type.haeder: unknown key, did you mean header?
+            "#
+        ),
+    );
+}
+
+#[test]
+fn source_topics_are_legal_foreign_and_named_once() {
+    check_with(
+        r#"
+        [[sources]]
+        topics = ["or ders", "^", "", "webhooks.audit", "my-retry"]
+        format = "envelope"
+        [topics]
+        retry = { "5s" = "my-retry" }
+        "#,
+        &[],
+        &[],
+        r#"
+        sources[0].topics[0]: "or ders" is no topic name: Kafka takes 1 to 249 of a-z, A-Z, 0-9, ".", "_" and "-"
+        sources[0].topics[1]: "^" is an empty regular expression: it would match every topic
+        sources[0].topics[2]: must not be empty
+        sources[0].topics[3]: "webhooks.audit" is the connector's own topic (topics.audit)
+        sources[0].topics[4]: "my-retry" is the connector's own topic (topics.retry.5s)
+        "#,
+    );
+    check_with(
+        r#"sources = [{ topics = ["a", "b"], format = "json", event_type = { key = true } }, { topics = ["b"], format = "envelope" }]"#,
+        &[],
+        &[],
+        r#"sources[1].topics[0]: "b" is named by sources[0].topics[1] too"#,
+    );
+}
+
+#[test]
+fn each_topic_can_have_a_name_of_its_own() {
+    let config = accept(
+        r#"
+        [retry]
+        tiers = ["90s", "1h 30m"]
+        [topics]
+        prefix = ""
+        audit = "trail"
+        dead_letter = "graveyard"
+        partitions = 12
+        replication_factor = 3
+        retry = { "1h 30m" = "slow" }
+        "#,
+        &[],
+        &[],
+    );
+    let topics = config.topics;
+    assert_eq!(
+        (&*topics.audit, &*topics.dead_letter, &*topics.deliver),
+        ("trail", "graveyard", "deliver")
+    );
+    assert_eq!((topics.partitions, topics.replication), (12, Replication::Factor(3)));
+    let tiers: Vec<_> = topics
+        .tiers
+        .iter()
+        .map(|tier| (&*tier.label, tier.duration.as_secs(), &*tier.topic))
+        .collect();
+    assert_eq!(tiers, [("90s", 90, "retry.90s"), ("1h 30m", 5400, "slow")]);
+}
+
+#[test]
+fn topic_names_are_legal_and_distinct() {
+    check(
+        r#"
+        [topics]
+        audit = "a b"
+        status = "webhooks_retry.1s"
+        replication_factor = 0
+        retry = { "7s" = "x" }
+        "#,
+        r#"
+        topics.audit: "a b" is no topic name: Kafka takes 1 to 249 of a-z, A-Z, 0-9, ".", "_" and "-"
+        topics.retry.7s: is none of retry.tiers
+        topics.replication_factor: must be -1 (the broker's default) or at least 1
+        "#,
+    );
+    check(
+        "[topics]\nstatus = \"webhooks_retry.1s\"",
+        r#"topics.retry.1s: "webhooks.retry.1s" is the topic of topics.status too ("." and "_" count as the same)"#,
+    );
+    check(
+        "[topics]\nprefix = \"web hooks\"",
+        r#"topics.prefix: "web hooks" must be at most 200 of a-z, A-Z, 0-9, ".", "_" and "-""#,
+    );
+    check(
+        "[retry]\ntiers = [\"1h 30m\"]",
+        r#"retry.tiers[0]: "1h 30m" can't be part of a topic's name: write it another way, or set topics.retry."1h 30m""#,
+    );
+}
+
+#[test]
+fn tiers_ascend_within_bounds() {
+    check(
+        "[retry]\ntiers = [\"1s\", \"60s\", \"1m\", \"2s\"]",
+        r#"
+        retry.tiers[2]: "1m" must be longer than "60s" before it
+        retry.tiers[3]: "2s" must be longer than "1m" before it
+        "#,
+    );
+    check("[retry]\ntiers = []", "retry.tiers: at least one is needed");
+    check("[retry]\ntiers = [\"99ms\"]", "retry.tiers[0]: 99ms must be from 100ms to 720h");
+    let many: Vec<String> = (1..=17).map(|seconds| format!("\"{seconds}s\"")).collect();
+    check(
+        &format!("[retry]\ntiers = [{}]", many.join(",")),
+        "retry.tiers: 17 entries, must be from 1 to 16",
+    );
+}
+
+#[test]
+fn an_empty_schedule_means_one_attempt() {
+    assert!(accept("[retry]\nschedule = []", &[], &[]).retry.schedule.is_empty());
+    let many = vec!["\"1s\""; 51].join(",");
+    check(
+        &format!("[retry]\nschedule = [{many}]"),
+        "retry.schedule: 51 entries, must be from 0 to 50",
+    );
+}
+
+#[test]
+fn no_number_is_within_no_bounds() {
+    check("[retry]\njitter = nan", "retry.jitter: NaN must be from 0 to 0.1");
+    check("[retry]\njitter = -0.01", "retry.jitter: -0.01 must be from 0 to 0.1");
+    assert_eq!(accept("[retry]\njitter = 0", &[], &[]).retry.jitter, 0.0);
+}
+
+#[test]
+fn a_part_is_no_larger_than_its_whole() {
+    check(
+        r#"
+        [delivery]
+        timeout = "2s"
+        max_in_flight = 10
+        max_bytes_in_flight = "1MiB"
+        "#,
+        r#"
+        delivery.connect_timeout: 5s must not be more than delivery.timeout, 2s
+        delivery.max_in_flight_per_subscription: 256 must not be more than delivery.max_in_flight, 10
+        delivery.max_body: 4MiB must not be more than delivery.max_bytes_in_flight, 1MiB
+        "#,
+    );
+}
+
+#[test]
+fn values_of_the_wrong_type_are_named() {
+    check(
+        r#"
+        ledger = 5
+        egress = { allow_http = "yes" }
+        retry = { schedule = "5s" }
+        delivery = { timeout = 10, max_body = 1.5, max_in_flight = 0 }
+        ops = { listen = "localhost:9464" }
+        "#,
+        r#"
+        retry.schedule: must be a list, not text
+        delivery.timeout: must be a duration with its unit, such as "10s", not a whole number
+        delivery.max_in_flight: 0 must be from 1 to 65536
+        delivery.max_body: must be a size such as "4MiB", not a number
+        egress.allow_http: must be true or false, not text
+        ledger: must be a table, not a whole number
+        ops.listen: "localhost:9464" is no address to listen on: write an IP address and a port, such as "127.0.0.1:9464"
+        "#,
+    );
+}
+
+#[test]
+fn sections_of_later_work_are_unknown() {
+    check(
+        "[registry]\nurl = \"x\"\n[disable]\n[egress]\nproxy = \"x\"",
+        "disable: unknown key\negress.proxy: unknown key\nregistry: unknown key",
+    );
+}
+
+#[test]
+fn a_user_s_keys_are_taken_as_they_are() {
+    check(
+        "\"kafka.group_id\" = \"x\"\n\"log[9]\" = 1",
+        "\"kafka.group_id\": unknown key\n\"log[9]\": unknown key, did you mean log?",
+    );
+}
+
+#[test]
+fn instance_ids_say_where_they_came_from() {
+    let config = accept("[kafka]\ninstance_id = \"a\"", &[], &[]);
+    assert_eq!(config.kafka.instance, Instance::Configured("a".into()));
+    check(
+        "[kafka]\ninstance_id = \"a/b\"",
+        r#"kafka.instance_id: "a/b" must be 1 to 249 of a-z, A-Z, 0-9, ".", "_" and "-""#,
+    );
+    check_with(
+        LEAST,
+        &[("HOSTNAME", "my host")],
+        &[],
+        r#"kafka.instance_id: is empty, and the host name "my host" won't do: set 1 to 249 of a-z, A-Z, 0-9, ".", "_" and "-""#,
+    );
+}
+
+#[test]
+fn the_environment_lies_over_the_file_and_flags_over_both() {
+    let lines = "[delivery]\ntimeout = \"20s\"\nmax_in_flight = 300\n[kafka.properties]\n\"client.id\" = \"file\"";
+    let config = accept(
+        lines,
+        &[
+            ("KAFKA_WEBHOOKS__DELIVERY__TIMEOUT", "30s"),
+            ("KAFKA_WEBHOOKS__DELIVERY__CONNECT_TIMEOUT", "3s"),
+            ("KAFKA_WEBHOOKS__EGRESS__ALLOW_HTTP", "true"),
+            ("KAFKA_WEBHOOKS__RETRY__JITTER", "0.05"),
+            ("KAFKA_WEBHOOKS__RETRY__SCHEDULE", "1s, 2s"),
+            ("KAFKA_WEBHOOKS__RETRY__TIERS", "[\"1s\", \"5s\"]"),
+            ("KAFKA_WEBHOOKS__TOPICS__REPLICATION_FACTOR", "3"),
+            ("KAFKA_WEBHOOKS__TOPICS__RETRY", "{ \"5s\" = \"five\" }"),
+            ("KAFKA_WEBHOOKS__OPS__LISTEN", "[::1]:1"),
+            (
+                "KAFKA_WEBHOOKS__KAFKA__PROPERTIES",
+                "{ \"client.id\" = \"whole\", \"client.rack\" = \"r\" }",
+            ),
+            ("KAFKA_WEBHOOKS__KAFKA__PROPERTIES__CLIENT_ID", "variable"),
+            ("KAFKA_WEBHOOKS__KAFKA__PROPERTIES__SASL_PASSWORD", "{not a table"),
+        ],
+        &[("delivery.timeout", "40s"), ("kafka.properties.client.rack", "flag")],
+    );
+    assert_eq!(config.delivery.timeout, Duration::from_secs(40));
+    assert_eq!(config.delivery.connect_timeout, Duration::from_secs(3));
+    assert_eq!(config.delivery.max_in_flight, 300);
+    assert!(config.egress.allow_http);
+    assert_eq!(config.retry.jitter, 0.05);
+    assert_eq!(config.retry.schedule, [Duration::from_secs(1), Duration::from_secs(2)]);
+    let tiers: Vec<&str> = config.topics.tiers.iter().map(|tier| &*tier.topic).collect();
+    assert_eq!(tiers, ["webhooks.retry.1s", "five"]);
+    assert_eq!(config.topics.replication, Replication::Factor(3));
+    assert_eq!(config.ops.listen.to_string(), "[::1]:1");
+    let properties: Vec<_> = config.kafka.properties.iter().collect();
+    assert_eq!(
+        properties,
+        [
+            ("auto.offset.reset", "earliest"),
+            ("client.id", "variable"),
+            ("client.rack", "flag"),
+            ("sasl.password", "{not a table"),
+        ]
+    );
+}
+
+#[test]
+fn sources_can_come_from_the_environment_alone() {
+    let sources = r#"[{ topics = ["a", "b"], format = "json", event_type = { header = "t" } }]"#;
+    let config =
+        load("", &[("KAFKA_WEBHOOKS__SOURCES", sources)], &[]).expect("the settings are fine");
+    assert_eq!(config.sources[0].topics, ["a", "b"]);
+    let environment =
+        [("HOSTNAME".into(), "h".into()), ("KAFKA_WEBHOOKS__SOURCES".into(), sources.into())];
+    assert_eq!(
+        Config::load(None, environment, []).expect("no file is needed").sources,
+        config.sources
+    );
+}
+
+#[test]
+fn problems_name_the_variable_or_the_command_line() {
+    check_with(
+        LEAST,
+        &[
+            ("KAFKA_WEBHOOKS__DELIVERY__TIMOUT", "5s"),
+            ("KAFKA_WEBHOOKS__DELIVERY__TIMEOUT", "5"),
+            ("KAFKA_WEBHOOKS__LEDGER__COMMIT_INTERVAL__X", "5ms"),
+            ("KAFKA_WEBHOOKS__RETRY__TIERS", "[5s]"),
+            ("KAFKA_WEBHOOKS__EGRESS__ALLOW_HTTP", "1"),
+        ],
+        &[("log.level", "LOUD"), ("nonsense", "1")],
+        r#"
+        retry.tiers: string values must be quoted, expected literal string (from KAFKA_WEBHOOKS__RETRY__TIERS)
+        delivery.timeout: "5" is no duration: write it like "50ms", "10s", "2m", "24h" or "1h 30m" (from KAFKA_WEBHOOKS__DELIVERY__TIMEOUT)
+        egress.allow_http: must be true or false, not "1" (from KAFKA_WEBHOOKS__EGRESS__ALLOW_HTTP)
+        ledger.commit_interval: must be a duration with its unit, such as "10s", not a table (from KAFKA_WEBHOOKS__LEDGER__COMMIT_INTERVAL__X)
+        log.level: unknown "LOUD", expected error, warn, info, debug or trace (from the command line)
+        delivery.timout: unknown key, did you mean timeout? (from KAFKA_WEBHOOKS__DELIVERY__TIMOUT)
+        nonsense: unknown key (from the command line)
+        "#,
+    );
+    check_with(
+        LEAST,
+        &[("KAFKA_WEBHOOKS__", "x"), ("KAFKA_WEBHOOKS__LOG____LEVEL", "x")],
+        &[("log.", "x"), ("log.level", "loud")],
+        "KAFKA_WEBHOOKS__: names no setting\nKAFKA_WEBHOOKS__LOG____LEVEL: names no setting\nlog.: names no setting\nlog.level: unknown \"loud\", expected error, warn, info, debug or trace (from the command line)",
+    );
+}
+
+#[test]
+fn variables_with_a_single_underscore_are_no_settings() {
+    let foreign = [
+        ("KAFKA_WEBHOOKS_CONFIG", "x"),
+        ("KAFKA_WEBHOOKS_TEST_BROKER", "x"),
+        ("KAFKA_WEBHOOKS_SERVICE_HOST", "10.0.0.1"),
+    ];
+    check_with(LEAST, &foreign, &[], "");
+}
+
+#[test]
+fn properties_become_text() {
+    let config = accept(
+        "[kafka.properties]\n\"a\" = 5\n\"b\" = true\n\"c\" = 0.5\n\"auto.offset.reset\" = \"latest\"",
+        &[],
+        &[],
+    );
+    let properties: Vec<_> = config.kafka.properties.iter().collect();
+    assert_eq!(
+        properties,
+        [("a", "5"), ("auto.offset.reset", "latest"), ("b", "true"), ("c", "0.5")]
+    );
+    check(
+        "[kafka.properties]\nsecurity.protocol = \"SSL\"",
+        r#"kafka.properties.security: is a table: write the property's whole name in quotes, such as "security.protocol""#,
+    );
+}
+
+#[test]
+fn properties_fit_a_c_string() {
+    check(
+        "[kafka.properties]\n\"\" = \"x\"\n\"a\\u0000\" = \"x\"\n\"b\" = \"x\\u0000\"",
+        r#"
+        kafka.properties."": is no property's name
+        kafka.properties."a\0": is no property's name
+        kafka.properties.b: must not hold a NUL character
+        "#,
+    );
+}
+
+#[test]
+fn passwords_stand_in_no_output() {
+    let config = accept("[kafka.properties]\n\"sasl.password\" = \"hunter2\"", &[], &[]);
+    assert_eq!(config.kafka.properties.get("sasl.password"), Some("hunter2"));
+    let shown = format!("{config:?}");
+    assert!(shown.contains("sasl.password") && !shown.contains("hunter2"), "{shown}");
+
+    for text in [
+        "[kafka.properties]\n\"sasl.password\" = \"hunter2",
+        "[kafka.properties]\n\"sasl.password\" = \"hunter2\" hunter2",
+        "[kafka.properties]\n\"sasl.password\" = hunter2",
+        "[kafka.properties]\n\"sasl.password\" = [\"hunter2\"]",
+        "[kafka.properties]\n\"group.id\" = \"hunter2\"",
+        "[kafka.properties]\n\"sasl.password\" = \"\\hunter2\"",
+        "[kafka.properties]\n\"sasl.password\" = \"\"\"\nhunter2\n| hunter2\n",
+    ] {
+        let problems = load(&format!("{LEAST}{text}"), &[], &[]).expect_err(text);
+        let shown: String = problems.iter().map(Problem::to_string).collect();
+        assert!(!shown.contains("hunter2") && !shown.contains('\n'), "{shown}");
+    }
+}
+
+#[test]
+fn an_unreadable_file_is_one_problem() {
+    let missing = Path::new("/nonexistent/connector.toml");
+    let problems = Config::load(Some(missing), [], []).expect_err("there is no such file");
+    assert_eq!(problems.len(), 1);
+    let shown = problems[0].to_string();
+    assert!(
+        shown.starts_with("/nonexistent/connector.toml: can't be read: No such file"),
+        "{shown}"
+    );
+
+    let large = format!("{LEAST}# {}", "x".repeat(1024 * 1024));
+    let problems = load(&large, &[], &[]).expect_err("the file is too large");
+    assert_eq!(problems[0].message, "can't be read: it is larger than 1 MiB");
+
+    let problems = load("a = 1\na = 2", &[], &[]).expect_err("a key stands twice");
+    assert_eq!(problems[0].message, "TOML parse error at line 2, column 1: duplicate key");
+}

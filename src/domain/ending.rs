@@ -1,0 +1,213 @@
+//! Endings: what goes into Kafka when a delivery, or a record, has come to something.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+
+use super::audit;
+use super::event::Event;
+use super::headers::{self, Carried, DeadLetterKind, Obituary, Trigger};
+use super::outcome::{Attempted, Reason};
+use super::record::{Headers, Record};
+use super::subscription::{Subscription, SubscriptionId};
+use super::tiers::TierIndex;
+
+/// Something that came to an end here and has to be written down.
+#[derive(Debug)]
+pub enum Ending {
+    /// One delivery, or its turn.
+    Delivery(Box<DeliveryEnding>),
+    /// A record that is no event.
+    Unreadable(Box<UnreadableRecord>),
+}
+
+/// One delivery that is over or goes on in Kafka.
+#[derive(Debug)]
+pub struct DeliveryEnding {
+    /// When it was decided.
+    pub at: Timestamp,
+    /// The event.
+    pub event: Arc<Event>,
+    /// To whom.
+    pub subscription_id: SubscriptionId,
+    /// The definition that the decision speaks of; `None` when there is none.
+    pub subscription: Option<Arc<Subscription>>,
+    /// What made the delivery.
+    pub trigger: Trigger,
+    /// Attempts made so far, this one included.
+    pub attempts: u32,
+    /// When the first attempt was made.
+    pub first_at: Option<Timestamp>,
+    /// The attempt that led here, if it was one.
+    pub attempted: Option<Attempted>,
+    /// What follows.
+    pub next: Next,
+    /// What a dead letter holds.
+    pub value: Value,
+}
+
+/// What follows from an ending.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Nothing, it was delivered.
+    Delivered,
+    /// Another attempt at the time, by way of the tier.
+    Retry(Timestamp, TierIndex, Reason),
+    /// More waiting until the time, in a shorter tier; no decision and so no audit record.
+    Move(Timestamp, TierIndex),
+    /// A dead letter.
+    DeadLetter(Reason),
+}
+
+/// What of the event's record goes into a dead letter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Value {
+    /// Key, value and headers as they came.
+    Whole,
+    /// None of them: they don't fit, and the origin says where they are.
+    Dropped,
+}
+
+/// A record that can't be read.
+#[derive(Debug)]
+pub struct UnreadableRecord {
+    /// When that was found.
+    pub at: Timestamp,
+    /// The record.
+    pub record: Record,
+    /// Why; repeats nothing of the record.
+    pub error: Box<str>,
+    /// What its dead letter holds.
+    pub value: Value,
+}
+
+/// Where a record is to be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Destination {
+    /// The audit topic.
+    Audit,
+    /// A retry tier's topic.
+    Tier(TierIndex),
+    /// The dead-letter topic.
+    DeadLetter,
+}
+
+/// A record to be written.
+#[derive(Clone)]
+pub struct Publication {
+    /// Where.
+    pub to: Destination,
+    /// Its key.
+    pub key: Option<Bytes>,
+    /// Its value.
+    pub value: Option<Bytes>,
+    /// Its headers.
+    pub headers: Headers,
+}
+
+impl Ending {
+    /// Returns the records that tell of this ending: where the event goes on, if it does, and the audit record.
+    pub fn publications(&self, instance: &str) -> (Option<Publication>, Option<Publication>) {
+        match self {
+            Self::Delivery(ending) => {
+                let audit = match ending.next {
+                    Next::Move(..) => None,
+                    _ => Some(audit::of_delivery(ending, instance)),
+                };
+                let key = ending.subscription_id.as_str().to_owned().into();
+                (ending.onward(), audit.map(|value| audit_record(Some(key), value)))
+            }
+            Self::Unreadable(ending) => {
+                let audit = audit::of_unreadable(ending, instance);
+                (Some(ending.dead_letter()), Some(audit_record(None, audit)))
+            }
+        }
+    }
+
+    /// Makes this the ending of a record that is too large for its topic: a dead letter that holds the origin instead
+    /// of the value. Tells whether that changed anything.
+    pub fn drop_value(&mut self) -> bool {
+        let value = match self {
+            Self::Delivery(ending) => {
+                if !matches!(ending.next, Next::DeadLetter(_)) {
+                    ending.next = Next::DeadLetter(Reason::TooLarge);
+                }
+                &mut ending.value
+            }
+            Self::Unreadable(ending) => &mut ending.value,
+        };
+        std::mem::replace(value, Value::Dropped) == Value::Whole
+    }
+}
+
+fn audit_record(key: Option<Bytes>, value: Vec<u8>) -> Publication {
+    Publication {
+        to: Destination::Audit,
+        key,
+        value: Some(value.into()),
+        headers: Headers::default(),
+    }
+}
+
+impl DeliveryEnding {
+    /// Returns the record in which the delivery goes on.
+    fn onward(&self) -> Option<Publication> {
+        let (to, due_at, reason) = match self.next {
+            Next::Delivered => return None,
+            Next::Retry(due, tier, reason) => (Destination::Tier(tier), Some(due), Some(reason)),
+            // The headers that a moved record came with tell of its last attempt.
+            Next::Move(due, tier) => {
+                let came = Carried::read(&self.event.record.headers).ok();
+                (Destination::Tier(tier), Some(due), came.and_then(|came| came.reason))
+            }
+            Next::DeadLetter(reason) => (Destination::DeadLetter, None, Some(reason)),
+        };
+        let carried = Carried {
+            subscription: self.subscription_id.clone(),
+            id: Some(self.event.id.clone()),
+            trigger: self.trigger,
+            attempts: self.attempts,
+            due_at,
+            first_at: self.first_at,
+            origin: Some(self.event.origin.clone()),
+            reason,
+            status: self.status(),
+        };
+        let end = matches!(self.next, Next::DeadLetter(_))
+            .then(|| Obituary { kind: DeadLetterKind::Delivery, error: self.error() });
+        let record = kept(&self.event.record, self.value);
+        let headers = carried.write(&record.2, end.as_ref());
+        Some(Publication { to, key: record.0, value: record.1, headers })
+    }
+
+    /// Returns the status of the answer, if there was one.
+    pub fn status(&self) -> Option<u16> {
+        let attempted = self.attempted.as_ref()?;
+        attempted.end.as_ref().ok().map(|answer| answer.status)
+    }
+
+    /// Returns what went wrong, in words.
+    pub fn error(&self) -> Option<Box<str>> {
+        match &self.attempted.as_ref()?.end {
+            Ok(answer) if (200..300).contains(&answer.status) => None,
+            Ok(answer) => Some(format!("the receiver answered {}", answer.status).into()),
+            Err(failure) => Some(failure.error.clone()),
+        }
+    }
+}
+
+impl UnreadableRecord {
+    fn dead_letter(&self) -> Publication {
+        let (key, value, headers) = kept(&self.record, self.value);
+        let headers = headers::unreadable(&headers, &self.record.origin, &self.error);
+        Publication { to: Destination::DeadLetter, key, value, headers }
+    }
+}
+
+fn kept(record: &Record, value: Value) -> (Option<Bytes>, Option<Bytes>, Headers) {
+    match value {
+        Value::Whole => (record.key.clone(), record.value.clone(), record.headers.clone()),
+        Value::Dropped => (None, None, Headers::default()),
+    }
+}

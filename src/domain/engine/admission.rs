@@ -1,0 +1,295 @@
+//! Admission: from a partition's head into its window and the lanes, as far as there is room and time has come.
+
+use std::collections::BinaryHeap;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::batch::Gathering;
+use super::lanes::Lanes;
+use super::partition::{Content, Fan, Head, Partition, PartitionId};
+use super::{Counts, Delivery, Engine, Policy};
+use crate::domain::decode::Unreadable;
+use crate::domain::ending::{DeliveryEnding, Ending, Next, UnreadableRecord, Value};
+use crate::domain::event::Event;
+use crate::domain::headers::{Carried, Trigger};
+use crate::domain::progress::{Plan, Seq};
+use crate::domain::record::{Offset, Record};
+use crate::domain::registry::Registry;
+use crate::domain::subscription::{Subscription, SubscriptionHash};
+use crate::domain::tiers::Step;
+
+/// Where the cursor of a fan-out starts: no hash is below it.
+const FLOOR: SubscriptionHash = SubscriptionHash(0);
+
+/// A delivery that is due within the shortest tier.
+#[derive(Debug)]
+pub(super) struct Delayed {
+    pub(super) due: Timestamp,
+    order: u64,
+    pub(super) delivery: Delivery,
+}
+
+impl Ord for Delayed {
+    /// The earliest is the greatest: the heap gives it first; of equals, the one that came first.
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (other.due, other.order).cmp(&(self.due, self.order))
+    }
+}
+
+impl PartialOrd for Delayed {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Delayed {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Delayed {}
+
+/// The parts of the engine that admission works on, for one partition.
+struct Admission<'a> {
+    id: PartitionId,
+    now: Timestamp,
+    policy: &'a Policy,
+    registry: &'a Registry,
+    lanes: &'a mut Lanes,
+    delayed: &'a mut BinaryHeap<Delayed>,
+    delayed_so_far: &'a mut u64,
+    gathering: &'a mut Gathering,
+    counts: &'a mut Counts,
+    bytes: &'a mut usize,
+}
+
+impl Engine {
+    /// Moves on what time or room has freed: deliveries that came due, heads that can be admitted.
+    ///
+    /// To be called once before a round of [`Engine::poll_attempt`].
+    pub fn advance(&mut self, now: Timestamp) {
+        while self.delayed.peek().is_some_and(|delayed| delayed.due <= now) {
+            let delayed = self.delayed.pop().expect("it was peeked at");
+            let limit = self.limit_of(&delayed.delivery);
+            self.lanes.push(delayed.delivery, limit);
+        }
+        let waiting = |partition: &Partition| partition.head.is_some() || partition.fan.is_some();
+        let ids = self.partitions.iter().filter(|(_, partition)| waiting(partition));
+        let ids: Vec<_> = ids.map(|(id, _)| *id).collect();
+        for id in ids {
+            self.admit(id, now);
+        }
+    }
+
+    fn limit_of(&self, delivery: &Delivery) -> NonZeroU32 {
+        let own = self.registry.get(&delivery.subscription).and_then(|one| one.max_in_flight);
+        own.unwrap_or(self.policy.max_in_flight_per_subscription)
+    }
+
+    /// Admits as much of a partition's head as can be.
+    pub(super) fn admit(&mut self, id: PartitionId, now: Timestamp) {
+        let Some(partition) = self.partitions.get_mut(&id) else { return };
+        let mut admission = Admission {
+            id,
+            now,
+            policy: &self.policy,
+            registry: &self.registry,
+            lanes: &mut self.lanes,
+            delayed: &mut self.delayed,
+            delayed_so_far: &mut self.delayed_so_far,
+            gathering: &mut self.gathering,
+            counts: &mut self.counts,
+            bytes: &mut self.bytes,
+        };
+        admission.head(partition);
+        admission.fan_out(partition);
+    }
+}
+
+impl Admission<'_> {
+    fn head(&mut self, partition: &mut Partition) {
+        let ready = |head: &mut Head| head.ready_at <= self.now;
+        let wants_room = |head: &Head| !matches!(head.content, Content::Nothing);
+        let Some(head) = partition.head.take_if(ready) else { return };
+        if wants_room(&head) && !partition.window.has_room() {
+            partition.head = Some(head);
+            return;
+        }
+        match head.content {
+            Content::Nothing => self.skip(partition, head.offset),
+            Content::Event(event) => self.event(partition, head.offset, event, head.bytes),
+            Content::Delivery(event, carried) => {
+                let delivery = self.open(partition, head.offset, head.bytes, event, *carried);
+                self.delivery(partition, delivery.0, delivery.1);
+            }
+            Content::Unreadable(record, reason) => {
+                self.unreadable(partition, head.offset, head.bytes, *record, reason);
+            }
+        }
+    }
+
+    fn skip(&mut self, partition: &mut Partition, offset: Offset) {
+        partition.window.skip(offset);
+        partition.dirty = true;
+    }
+
+    fn hold(&mut self, partition: &mut Partition, bytes: usize) {
+        partition.bytes += bytes;
+        *self.bytes += bytes;
+    }
+
+    fn event(
+        &mut self,
+        partition: &mut Partition,
+        offset: Offset,
+        event: Arc<Event>,
+        bytes: usize,
+    ) {
+        let mut targets = Vec::new();
+        let topic = &event.origin.topic;
+        self.registry.matching(topic, &event.event_type, event.tenant.as_deref(), &mut targets);
+        let plan = partition.window.plan(offset);
+        targets.retain(|target| plan.needs(target.hash));
+        let window = &mut partition.window;
+        let (seq, listed, cursor) = match (plan, targets.as_slice()) {
+            (_, []) => {
+                self.counts.unmatched += 1;
+                return self.skip(partition, offset);
+            }
+            (Plan::Whole, [_]) => (window.open_sole(offset, self.now), targets.split_off(0), None),
+            (Plan::Only(_, cursor), _) => {
+                let above = |target: &Arc<Subscription>| cursor.is_some_and(|c| target.hash > c);
+                let rest = targets.iter().position(above).unwrap_or(targets.len());
+                let rest = targets.split_off(rest);
+                let listed = std::mem::replace(&mut targets, rest);
+                let hashes = listed.iter().map(|target| target.hash).collect();
+                (window.open_fan(offset, hashes, cursor, self.now), listed, cursor)
+            }
+            _ => {
+                let cursor = Some(FLOOR);
+                (window.open_fan(offset, vec![], cursor, self.now), vec![], cursor)
+            }
+        };
+        self.hold(partition, bytes);
+        for target in listed {
+            self.enqueue(seq, bytes, event.clone(), &target);
+        }
+        if let Some(cursor) = cursor {
+            let rest = targets.into_iter();
+            partition.fan = Some(Fan { seq, event, bytes, rest, cursor });
+        }
+    }
+
+    /// Admits deliveries of the fan-out under way, as many as there is room for.
+    ///
+    /// The first of a record, and all of one hash, go together: a commit in between would say less than is true.
+    fn fan_out(&mut self, partition: &mut Partition) {
+        let Some(mut fan) = partition.fan.take() else { return };
+        while let Some(target) = fan.rest.as_slice().first() {
+            let first = fan.cursor == FLOOR;
+            if !partition.window.has_room() && !first && target.hash != fan.cursor {
+                partition.fan = Some(fan);
+                return;
+            }
+            let target = fan.rest.next().expect("it was looked at");
+            fan.cursor = target.hash;
+            partition.window.add(fan.seq, target.hash);
+            self.enqueue(fan.seq, fan.bytes, fan.event.clone(), &target);
+        }
+        partition.window.close(fan.seq);
+    }
+
+    fn enqueue(&mut self, seq: Seq, bytes: usize, event: Arc<Event>, target: &Subscription) {
+        let limit = target.max_in_flight.unwrap_or(self.policy.max_in_flight_per_subscription);
+        let delivery = Delivery {
+            partition: self.id,
+            seq,
+            hash: target.hash,
+            subscription: target.id.clone(),
+            event,
+            trigger: Trigger::Event,
+            attempts: 0,
+            first_at: None,
+            bytes,
+        };
+        self.lanes.push(delivery, limit);
+    }
+
+    fn open(
+        &mut self,
+        partition: &mut Partition,
+        offset: Offset,
+        bytes: usize,
+        event: Arc<Event>,
+        carried: Carried,
+    ) -> (Delivery, Option<Timestamp>) {
+        let seq = partition.window.open_sole(offset, self.now);
+        self.hold(partition, bytes);
+        let delivery = Delivery {
+            partition: self.id,
+            seq,
+            hash: SubscriptionHash::of(&carried.subscription),
+            subscription: carried.subscription,
+            event,
+            trigger: carried.trigger,
+            attempts: carried.attempts,
+            first_at: carried.first_at,
+            bytes,
+        };
+        (delivery, carried.due_at)
+    }
+
+    fn delivery(&mut self, partition: &mut Partition, delivery: Delivery, due: Option<Timestamp>) {
+        let step = due.map_or(Step::Due, |due| self.policy.wheel.step(due, self.now));
+        let known = self.registry.get(&delivery.subscription);
+        match (step, due) {
+            (Step::Wait(due), _) => {
+                *self.delayed_so_far += 1;
+                let order = *self.delayed_so_far;
+                self.delayed.push(Delayed { due, order, delivery });
+            }
+            (Step::Move(tier), Some(due)) => {
+                let (seq, hash, bytes) = (delivery.seq, delivery.hash, delivery.bytes);
+                let ending = DeliveryEnding {
+                    at: self.now,
+                    event: delivery.event,
+                    subscription: known.cloned(),
+                    subscription_id: delivery.subscription,
+                    trigger: delivery.trigger,
+                    attempts: delivery.attempts,
+                    first_at: delivery.first_at,
+                    attempted: None,
+                    next: Next::Move(due, tier),
+                    value: Value::Whole,
+                };
+                let ending = Ending::Delivery(Box::new(ending));
+                let freed = partition.settle(seq, hash, bytes);
+                self.gathering.push(self.id, ending, freed);
+            }
+            _ => {
+                let limit = known.and_then(|subscription| subscription.max_in_flight);
+                let limit = limit.unwrap_or(self.policy.max_in_flight_per_subscription);
+                self.lanes.push(delivery, limit);
+            }
+        }
+    }
+
+    fn unreadable(
+        &mut self,
+        partition: &mut Partition,
+        offset: Offset,
+        bytes: usize,
+        record: Record,
+        reason: Unreadable,
+    ) {
+        let seq = partition.window.open_sole(offset, self.now);
+        self.hold(partition, bytes);
+        let error = reason.0.into();
+        let ending = UnreadableRecord { at: self.now, record, error, value: Value::Whole };
+        let freed = partition.settle(seq, FLOOR, bytes);
+        self.gathering.push(self.id, Ending::Unreadable(Box::new(ending)), freed);
+    }
+}

@@ -1,0 +1,179 @@
+//! Batches: what is written and committed together, in one Kafka transaction.
+//!
+//! Endings gather while a batch is on its way, so that the next one takes them all. A batch that was aborted comes
+//! back and its endings are gathered again, ahead of the newer ones: the requests were made and are not made again.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::partition::{Partition, PartitionId};
+use super::{Engine, Policy};
+use crate::domain::ending::Ending;
+use crate::domain::record::{NextOffset, TopicPartition};
+use crate::domain::tiers;
+
+/// The endings with which a batch doesn't wait for the interval.
+const FULL: usize = 4_096;
+
+/// Commits that no ending waits for are made once in so many intervals.
+const SILENT_INTERVALS: u32 = 20;
+
+/// The wait after the first abort; it doubles with each further one, up to [`BACKOFF_MAX`].
+const BACKOFF: Duration = Duration::from_millis(50);
+const BACKOFF_MAX: Duration = Duration::from_secs(5);
+
+/// What is written in one transaction.
+#[derive(Debug)]
+pub struct Batch {
+    /// Endings in the order in which they came.
+    pub endings: Vec<(PartitionId, Ending)>,
+    /// The positions that are true once the endings are written.
+    pub commits: Vec<Commit>,
+    bytes: Vec<(PartitionId, usize)>,
+}
+
+/// A position to commit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Commit {
+    /// Which assignment it is for.
+    pub partition: PartitionId,
+    /// The partition.
+    pub name: TopicPartition,
+    /// The first offset that isn't settled.
+    pub next: NextOffset,
+    /// What is pending behind it.
+    pub metadata: String,
+}
+
+/// The endings that wait for their batch, and what is known of the one on its way.
+#[derive(Debug, Default)]
+pub(super) struct Gathering {
+    endings: Vec<(PartitionId, Ending)>,
+    /// Bytes that are free once what is gathered has been committed.
+    bytes: Vec<(PartitionId, usize)>,
+    /// The partitions of the batch that is on its way; `None` when there is none.
+    on_its_way: Option<Vec<PartitionId>>,
+    /// When the last batch was handed out.
+    last: Option<Timestamp>,
+    /// Aborts since the last commit, and when to try again.
+    aborts: u32,
+    not_before: Option<Timestamp>,
+}
+
+impl Gathering {
+    /// Gathers an ending, and the bytes that its commit frees.
+    pub(super) fn push(&mut self, id: PartitionId, ending: Ending, frees: usize) {
+        self.endings.push((id, ending));
+        self.free_later(id, frees);
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.endings.len()
+    }
+
+    fn free_later(&mut self, id: PartitionId, bytes: usize) {
+        match self.bytes.iter_mut().find(|(other, _)| *other == id) {
+            Some((_, sum)) => *sum += bytes,
+            None => self.bytes.push((id, bytes)),
+        }
+    }
+
+    /// Tells whether a partition is part of what is gathered or on its way.
+    pub(super) fn concerns(&self, id: PartitionId) -> bool {
+        let on_its_way = self.on_its_way.iter().flatten().any(|other| *other == id);
+        on_its_way || self.endings.iter().any(|(other, _)| *other == id)
+    }
+
+    /// Forgets what was gathered for a partition, and returns how many endings and bytes that were.
+    pub(super) fn drop_partition(&mut self, id: PartitionId) -> (usize, usize) {
+        let before = self.endings.len();
+        self.endings.retain(|(other, _)| *other != id);
+        let bytes = self.bytes.iter().find(|(other, _)| *other == id).map_or(0, |(_, sum)| *sum);
+        self.bytes.retain(|(other, _)| *other != id);
+        (before - self.endings.len(), bytes)
+    }
+}
+
+impl Engine {
+    /// Returns the next batch to write, when it is time for one and none is on its way.
+    pub fn poll_batch(&mut self, now: Timestamp) -> Option<Batch> {
+        if self.batch_due().is_none_or(|due| due > now) {
+            return None;
+        }
+        let endings = std::mem::take(&mut self.gathering.endings);
+        let bytes = std::mem::take(&mut self.gathering.bytes);
+        let dirty = self.partitions.iter_mut().filter(|(_, partition)| partition.dirty);
+        let commits = dirty.map(|(id, partition)| partition.commit(*id)).collect::<Vec<_>>();
+        let concerned = commits.iter().map(|commit| commit.partition).collect();
+        self.gathering.on_its_way = Some(concerned);
+        self.gathering.last = Some(now);
+        Some(Batch { endings, commits, bytes })
+    }
+
+    /// Takes note that the batch on its way was committed.
+    pub fn batch_committed(&mut self, batch: &Batch) {
+        let concerned = self.gathering.on_its_way.take();
+        assert!(concerned.is_some(), "a batch was committed that wasn't on its way");
+        self.gathering.aborts = 0;
+        self.gathering.not_before = None;
+        self.bytes -= batch.bytes.iter().map(|(_, bytes)| bytes).sum::<usize>();
+    }
+
+    /// Takes back the batch on its way, of which nothing was committed.
+    ///
+    /// Endings of partitions that are gone meanwhile are dropped: their new owner makes those deliveries.
+    pub fn batch_aborted(&mut self, batch: Batch, now: Timestamp) {
+        let concerned = self.gathering.on_its_way.take();
+        let concerned = concerned.expect("a batch was aborted that wasn't on its way");
+        for id in concerned {
+            if let Some(partition) = self.partitions.get_mut(&id) {
+                partition.dirty = true;
+            }
+        }
+        let came = batch.endings.len();
+        let mut endings = batch.endings;
+        endings.retain(|(id, _)| self.partitions.contains_key(id));
+        self.counts.stale += (came - endings.len()) as u64;
+        endings.append(&mut self.gathering.endings);
+        self.gathering.endings = endings;
+        for (id, bytes) in batch.bytes {
+            if self.partitions.contains_key(&id) {
+                self.gathering.free_later(id, bytes);
+            } else {
+                self.bytes -= bytes;
+            }
+        }
+        let wait = BACKOFF.saturating_mul(1 << self.gathering.aborts.min(16)).min(BACKOFF_MAX);
+        self.gathering.aborts += 1;
+        self.gathering.not_before = Some(tiers::add(now, wait));
+    }
+
+    /// Returns when the next batch is due; `None` while one is on its way or there is nothing to tell.
+    pub(super) fn batch_due(&self) -> Option<Timestamp> {
+        let gathering = &self.gathering;
+        let dirty = self.partitions.values().any(|partition| partition.dirty);
+        if gathering.on_its_way.is_some() || (gathering.endings.is_empty() && !dirty) {
+            return None;
+        }
+        let urgent = gathering.endings.len() >= FULL
+            || self.partitions.values().any(Partition::awaits_last_commit);
+        let Policy { commit_interval, .. } = self.policy;
+        let due = match gathering.last {
+            Some(last) if !urgent && gathering.endings.is_empty() => {
+                tiers::add(last, commit_interval.saturating_mul(SILENT_INTERVALS))
+            }
+            Some(last) if !urgent => tiers::add(last, commit_interval),
+            _ => Timestamp::MIN,
+        };
+        Some(due.max(gathering.not_before.unwrap_or(Timestamp::MIN)))
+    }
+}
+
+impl Partition {
+    fn commit(&mut self, id: PartitionId) -> Commit {
+        self.dirty = false;
+        let (next, metadata) = self.window.commit();
+        Commit { partition: id, name: self.name().clone(), next, metadata }
+    }
+}

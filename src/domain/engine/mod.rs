@@ -1,0 +1,420 @@
+//! The engine: the whole decision of what is delivered when, what is written and what is committed.
+//!
+//! A shell tells it what happened (`record`, `attempted`, `batch_committed`, …) and asks what next (`poll_attempt`,
+//! `poll_batch`, `poll_released`, `next_wake`). It never waits, sends or reads a clock; the same calls always give the
+//! same answers, which is what the simulation lives on.
+//!
+//! The life of a delivery: its record waits in its partition's *backlog* until it is ready and the window has room;
+//! it is admitted and *queued* in the lane of its subscription; it is in the *air* while an attempt runs; its *ending*
+//! is gathered for the next batch, which settles it in the window. A batch is one transaction.
+
+mod admission;
+mod batch;
+mod lanes;
+mod partition;
+
+use std::collections::{BTreeMap, BinaryHeap};
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use super::ending::{DeliveryEnding, Ending, Next, Value};
+use super::event::Event;
+use super::headers::Trigger;
+use super::outcome::{Attempted, Reason, RetryRules, Verdict};
+use super::payload::Retryable;
+use super::progress::Seq;
+use super::record::{NextOffset, Record, TopicPartition};
+use super::registry::Registry;
+use super::source::Sources;
+use super::subscription::{Activity, Subscription, SubscriptionHash, SubscriptionId};
+use super::tiers::{self, Wheel};
+
+use admission::Delayed;
+use batch::Gathering;
+pub use batch::{Batch, Commit};
+use lanes::Lanes;
+use partition::Partition;
+pub use partition::{PartitionId, Role};
+
+/// The most endings that wait for a batch; with so many, no further attempt is started.
+const ENDINGS_MAX: usize = 16_384;
+
+/// The settings that the engine follows.
+#[derive(Debug)]
+pub struct Policy {
+    /// The retry tiers.
+    pub wheel: Wheel,
+    /// What follows from attempts.
+    pub retry: RetryRules,
+    /// How event topics are read.
+    pub sources: Sources,
+    /// The most attempts that run at once.
+    pub max_in_flight: usize,
+    /// The most attempts to one subscription that run at once.
+    pub max_in_flight_per_subscription: NonZeroU32,
+    /// The bytes of records at which no more are taken up.
+    pub max_bytes_in_flight: usize,
+    /// The time that endings gather before they are written.
+    pub commit_interval: Duration,
+}
+
+/// Names one attempt; never used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct AttemptId(u64);
+
+/// An attempt to make now.
+#[derive(Debug)]
+pub struct Attempt {
+    /// What to call it when it is over.
+    pub id: AttemptId,
+    /// The event.
+    pub event: Arc<Event>,
+    /// To whom.
+    pub subscription: Arc<Subscription>,
+    /// Which attempt this is, from 1.
+    pub number: u32,
+    /// Whether another may follow.
+    pub retryable: Retryable,
+}
+
+/// One delivery in the engine's hands.
+#[derive(Debug)]
+struct Delivery {
+    partition: PartitionId,
+    seq: Seq,
+    hash: SubscriptionHash,
+    subscription: SubscriptionId,
+    event: Arc<Event>,
+    trigger: Trigger,
+    /// Attempts made so far.
+    attempts: u32,
+    first_at: Option<Timestamp>,
+    /// The bytes of its record, given back when the record is done.
+    bytes: usize,
+}
+
+/// How far one partition is.
+#[derive(Clone, Copy, Debug)]
+pub struct Standing<'a> {
+    /// Which assignment this is.
+    pub id: PartitionId,
+    /// The partition.
+    pub name: &'a TopicPartition,
+    /// The first offset that isn't settled.
+    pub watermark: NextOffset,
+    /// Records that are open.
+    pub open: usize,
+    /// When the record at the watermark was taken up, if it is open.
+    pub open_since: Option<Timestamp>,
+}
+
+/// What passed through the engine since it was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Records taken up.
+    pub records: u64,
+    /// Tombstones, which are settled silently.
+    pub tombstones: u64,
+    /// Events that no subscription wanted.
+    pub unmatched: u64,
+    /// Records that a former owner had settled.
+    pub already_settled: u64,
+    /// Ends of attempts whose partition was gone, or that came twice.
+    pub stale: u64,
+}
+
+/// See the module.
+pub struct Engine {
+    policy: Policy,
+    registry: Registry,
+    /// Subscriptions that exist and can't be used.
+    invalid: FxHashSet<SubscriptionId>,
+    partitions: BTreeMap<PartitionId, Partition>,
+    lanes: Lanes,
+    air: FxHashMap<AttemptId, Delivery>,
+    /// Deliveries that are admitted and due within the shortest tier.
+    delayed: BinaryHeap<Delayed>,
+    delayed_so_far: u64,
+    gathering: Gathering,
+    /// Bytes of the records in hand, until their endings are committed.
+    bytes: usize,
+    last_partition: u64,
+    last_attempt: u64,
+    counts: Counts,
+}
+
+impl Engine {
+    /// Makes an engine that knows no subscription and owns no partition.
+    pub fn new(policy: Policy) -> Self {
+        Self {
+            policy,
+            registry: Registry::default(),
+            invalid: FxHashSet::default(),
+            partitions: BTreeMap::new(),
+            lanes: Lanes::default(),
+            air: FxHashMap::default(),
+            delayed: BinaryHeap::new(),
+            delayed_so_far: 0,
+            gathering: Gathering::default(),
+            bytes: 0,
+            last_partition: 0,
+            last_attempt: 0,
+            counts: Counts::default(),
+        }
+    }
+
+    /// Takes over a subscription's new definition.
+    pub fn put_subscription(&mut self, subscription: Arc<Subscription>) {
+        self.invalid.remove(&subscription.id);
+        self.registry.put(subscription);
+    }
+
+    /// Forgets a subscription that was deleted.
+    pub fn remove_subscription(&mut self, id: &SubscriptionId) {
+        self.invalid.remove(id);
+        self.registry.remove(id);
+    }
+
+    /// Takes note that a subscription's definition can't be used.
+    pub fn invalidate_subscription(&mut self, id: SubscriptionId) {
+        self.registry.remove(&id);
+        self.invalid.insert(id);
+    }
+
+    /// Takes over a partition at the position and metadata that were committed for it.
+    ///
+    /// The id is new for each assignment, so that what is late for an earlier one can't be mistaken.
+    pub fn assign(
+        &mut self,
+        name: TopicPartition,
+        role: Role,
+        committed: NextOffset,
+        metadata: &str,
+    ) -> PartitionId {
+        self.last_partition += 1;
+        let id = PartitionId(self.last_partition);
+        let source = self.policy.sources.of(&name.topic);
+        self.partitions.insert(id, Partition::new(name, role, source, committed, metadata));
+        id
+    }
+
+    /// Tells whether a partition takes a record now; one that is on its way out never does.
+    pub fn has_room(&self, id: PartitionId) -> bool {
+        self.bytes < self.policy.max_bytes_in_flight
+            && self.partitions.get(&id).is_some_and(Partition::has_room)
+    }
+
+    /// Takes up a record of a partition that has room. Records come in the order of their offsets.
+    pub fn record(&mut self, id: PartitionId, record: Record, now: Timestamp) {
+        let Some(partition) = self.partitions.get_mut(&id) else { return };
+        self.counts.records += 1;
+        partition.take_up(record, &self.policy, &mut self.counts);
+        self.admit(id, now);
+    }
+
+    /// Starts to let go of a partition: nothing more is started for it.
+    ///
+    /// What waits stays pending in the window, and so in its commits: the next owner makes those deliveries.
+    /// [`Engine::poll_released`] names the partition once what was in the air has ended and is committed.
+    pub fn revoke(&mut self, id: PartitionId) {
+        let Some(partition) = self.partitions.get_mut(&id) else { return };
+        partition.drain();
+        self.lanes.purge(id);
+        self.delayed.retain(|delayed| delayed.delivery.partition != id);
+    }
+
+    /// Forgets a partition at once: it is lost, or letting go took too long.
+    ///
+    /// What ends for it later changes nothing and is counted.
+    pub fn abandon(&mut self, id: PartitionId) {
+        self.revoke(id);
+        let Some(partition) = self.partitions.remove(&id) else { return };
+        let (endings, bytes) = self.gathering.drop_partition(id);
+        self.counts.stale += endings as u64;
+        self.bytes -= partition.bytes + bytes;
+        let gone: Vec<_> = self.air.extract_if(|_, delivery| delivery.partition == id).collect();
+        for (_, delivery) in gone {
+            self.lanes.landed(&delivery.subscription);
+        }
+    }
+
+    /// Returns the next partition that has been let go of: all that was done for it is committed.
+    pub fn poll_released(&mut self) -> Option<PartitionId> {
+        let released = |id: &PartitionId, partition: &Partition| {
+            partition.is_drained() && !self.gathering.concerns(*id)
+        };
+        let (id, _) = self.partitions.iter().find(|(id, partition)| released(id, partition))?;
+        let id = *id;
+        let partition = self.partitions.remove(&id).expect("it was just found");
+        self.bytes -= partition.bytes;
+        Some(id)
+    }
+
+    /// Returns the next attempt to make.
+    pub fn poll_attempt(&mut self, now: Timestamp) -> Option<Attempt> {
+        while self.air.len() < self.policy.max_in_flight
+            && self.air.len() + self.gathering.len() < ENDINGS_MAX
+        {
+            let delivery = self.lanes.next()?;
+            let subscription = match self.deliverable(&delivery, now) {
+                Ok(subscription) => subscription,
+                Err(reason) => {
+                    self.lanes.landed(&delivery.subscription);
+                    self.end(delivery, None, Next::DeadLetter(reason), now);
+                    continue;
+                }
+            };
+            return Some(self.start(delivery, subscription));
+        }
+        None
+    }
+
+    /// Returns the subscription to deliver to, or why the delivery is given up without an attempt.
+    fn deliverable(
+        &self,
+        delivery: &Delivery,
+        now: Timestamp,
+    ) -> Result<Arc<Subscription>, Reason> {
+        let Some(subscription) = self.registry.get(&delivery.subscription) else {
+            let invalid = self.invalid.contains(&delivery.subscription);
+            return Err(if invalid {
+                Reason::SubscriptionDisabled
+            } else {
+                Reason::SubscriptionRemoved
+            });
+        };
+        let expire_after = self.policy.retry.expire_after;
+        let expired = delivery.first_at.is_some_and(|first| now > tiers::add(first, expire_after));
+        match subscription.state {
+            Activity::Inactive => Err(Reason::SubscriptionDisabled),
+            Activity::Active if expired => Err(Reason::Expired),
+            Activity::Active => Ok(subscription.clone()),
+        }
+    }
+
+    fn start(&mut self, delivery: Delivery, subscription: Arc<Subscription>) -> Attempt {
+        self.last_attempt += 1;
+        let id = AttemptId(self.last_attempt);
+        let number = delivery.attempts + 1;
+        let more = self.policy.retry.schedule_of(&subscription).delay_after(number).is_some();
+        let event = delivery.event.clone();
+        self.partition(delivery.partition).in_air += 1;
+        self.air.insert(id, delivery);
+        let retryable = if more { Retryable::Retryable } else { Retryable::Last };
+        Attempt { id, event, subscription, number, retryable }
+    }
+
+    /// Takes note of how an attempt ended. `fraction` in 0..1 is the dice for jitter.
+    pub fn attempted(
+        &mut self,
+        id: AttemptId,
+        subscription: &Arc<Subscription>,
+        attempted: Attempted,
+        now: Timestamp,
+        fraction: f64,
+    ) {
+        let Some(mut delivery) = self.air.remove(&id) else {
+            self.counts.stale += 1;
+            return;
+        };
+        self.lanes.landed(&delivery.subscription);
+        self.partition(delivery.partition).in_air -= 1;
+        delivery.attempts += 1;
+        let first_at = *delivery.first_at.get_or_insert(now);
+        let rules = &self.policy.retry;
+        let verdict =
+            rules.judge(&attempted, subscription, delivery.attempts, first_at, now, fraction);
+        let next = match verdict {
+            Verdict::Delivered => Next::Delivered,
+            Verdict::DeadLetter(reason) => Next::DeadLetter(reason),
+            Verdict::Retry(due, reason) => {
+                let tier = self.policy.wheel.tier_for(tiers::until(due, now));
+                Next::Retry(due, tier, reason)
+            }
+        };
+        let attempt = (attempted, subscription.clone());
+        self.end(delivery, Some(attempt), next, now);
+    }
+
+    /// Gathers a delivery's ending and settles it in its window.
+    fn end(
+        &mut self,
+        delivery: Delivery,
+        attempt: Option<(Attempted, Arc<Subscription>)>,
+        next: Next,
+        now: Timestamp,
+    ) {
+        let (attempted, subscription) = match attempt {
+            Some((attempted, subscription)) => (Some(attempted), Some(subscription)),
+            None => (None, self.registry.get(&delivery.subscription).cloned()),
+        };
+        let ending = DeliveryEnding {
+            at: now,
+            event: delivery.event,
+            subscription_id: delivery.subscription,
+            subscription,
+            trigger: delivery.trigger,
+            attempts: delivery.attempts,
+            first_at: delivery.first_at,
+            attempted,
+            next,
+            value: Value::Whole,
+        };
+        let id = delivery.partition;
+        let freed = self.partition(id).settle(delivery.seq, delivery.hash, delivery.bytes);
+        self.gathering.push(id, Ending::Delivery(Box::new(ending)), freed);
+    }
+
+    fn partition(&mut self, id: PartitionId) -> &mut Partition {
+        let partition = self.partitions.get_mut(&id);
+        partition.expect("what is in hand belongs to a partition that is here")
+    }
+
+    /// Returns when the engine wants to be asked again, if nothing happens before.
+    pub fn next_wake(&self, now: Timestamp) -> Option<Timestamp> {
+        let heads = self.partitions.values().filter_map(|partition| partition.head.as_ref());
+        let ready = heads.map(|head| head.ready_at);
+        let delayed = self.delayed.peek().map(|delayed| delayed.due);
+        ready.chain(delayed).chain(self.batch_due()).filter(|at| *at > now).min()
+    }
+
+    /// Returns what passed through.
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// Returns how many attempts run.
+    pub fn in_flight(&self) -> usize {
+        self.air.len()
+    }
+
+    /// Returns how many deliveries wait in lanes.
+    pub fn queued(&self) -> usize {
+        self.lanes.queued()
+    }
+
+    /// Returns the subscriptions in use and those that can't be used.
+    pub fn subscriptions(&self) -> (&Registry, usize) {
+        (&self.registry, self.invalid.len())
+    }
+
+    /// Returns the bytes of records in hand.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Returns how far each partition in hand is.
+    pub fn standings(&self) -> impl Iterator<Item = Standing<'_>> {
+        self.partitions.iter().map(|(id, partition)| Standing {
+            id: *id,
+            name: partition.name(),
+            watermark: partition.window.watermark(),
+            open: partition.window.unsettled(),
+            open_since: partition.window.open_since(),
+        })
+    }
+}

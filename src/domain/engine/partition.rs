@@ -1,0 +1,204 @@
+//! One assigned partition: its head, its fan-out under way, its window, and how far commits have told of it.
+
+use std::fmt;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::{Counts, Policy};
+use crate::domain::decode::{self, Identity, Unreadable};
+use crate::domain::event::Event;
+use crate::domain::headers::Carried;
+use crate::domain::progress::{Plan, Seq, Settled, Window};
+use crate::domain::record::{NextOffset, Offset, Record, TopicPartition};
+use crate::domain::source::SourceIndex;
+use crate::domain::subscription::{Subscription, SubscriptionHash};
+use crate::domain::tiers::TierIndex;
+
+/// One assignment of one partition; an epoch of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PartitionId(pub(super) u64);
+
+impl fmt::Display for PartitionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "#{}", self.0)
+    }
+}
+
+/// What the records of a topic are to us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Events, to be matched.
+    Events,
+    /// Deliveries that are due now.
+    Deliver,
+    /// Deliveries that wait.
+    Tier(TierIndex),
+}
+
+/// A record that was taken up and is not admitted yet.
+#[derive(Debug)]
+pub(super) struct Head {
+    pub(super) offset: Offset,
+    /// When it may be admitted.
+    pub(super) ready_at: Timestamp,
+    pub(super) bytes: usize,
+    pub(super) content: Content,
+}
+
+/// What a record turned out to be.
+#[derive(Debug)]
+pub(super) enum Content {
+    Event(Arc<Event>),
+    Delivery(Arc<Event>, Box<Carried>),
+    Unreadable(Box<Record>, Unreadable),
+    /// Nothing to do: a tombstone, or settled by a former owner.
+    Nothing,
+}
+
+/// A fan-out of which some deliveries are not admitted yet.
+#[derive(Debug)]
+pub(super) struct Fan {
+    pub(super) seq: Seq,
+    pub(super) event: Arc<Event>,
+    pub(super) bytes: usize,
+    /// In the order of their hashes.
+    pub(super) rest: std::vec::IntoIter<Arc<Subscription>>,
+    /// The hash that was admitted last.
+    pub(super) cursor: SubscriptionHash,
+}
+
+#[derive(Debug)]
+enum Phase {
+    Active,
+    Draining,
+}
+
+#[derive(Debug)]
+pub(super) struct Partition {
+    name: TopicPartition,
+    role: Role,
+    source: Option<SourceIndex>,
+    phase: Phase,
+    pub(super) head: Option<Head>,
+    pub(super) fan: Option<Fan>,
+    pub(super) window: Window,
+    /// Bytes of the records in the window that are not settled.
+    pub(super) bytes: usize,
+    /// Attempts that run.
+    pub(super) in_air: usize,
+    /// Whether there is something that commits don't tell of yet.
+    pub(super) dirty: bool,
+}
+
+impl Partition {
+    pub(super) fn new(
+        name: TopicPartition,
+        role: Role,
+        source: Option<SourceIndex>,
+        committed: NextOffset,
+        metadata: &str,
+    ) -> Self {
+        Self {
+            name,
+            role,
+            source,
+            phase: Phase::Active,
+            head: None,
+            fan: None,
+            window: Window::new(committed, metadata),
+            bytes: 0,
+            in_air: 0,
+            dirty: false,
+        }
+    }
+
+    pub(super) fn name(&self) -> &TopicPartition {
+        &self.name
+    }
+
+    /// Tells whether a record can be handed over: there is at most one that is not admitted.
+    pub(super) fn has_room(&self) -> bool {
+        matches!(self.phase, Phase::Active) && self.head.is_none() && self.fan.is_none()
+    }
+
+    pub(super) fn drain(&mut self) {
+        self.phase = Phase::Draining;
+        self.head = None;
+        self.fan = None;
+    }
+
+    pub(super) fn is_drained(&self) -> bool {
+        matches!(self.phase, Phase::Draining) && self.in_air == 0 && !self.dirty
+    }
+
+    /// Tells whether its last commit waits for nothing but being made.
+    pub(super) fn awaits_last_commit(&self) -> bool {
+        matches!(self.phase, Phase::Draining) && self.in_air == 0 && self.dirty
+    }
+
+    /// Settles one delivery of a record of this many bytes, and returns the bytes that are free with it.
+    pub(super) fn settle(&mut self, seq: Seq, hash: SubscriptionHash, bytes: usize) -> usize {
+        self.dirty = true;
+        match self.window.settle(seq, hash) {
+            Settled::Delivery => 0,
+            Settled::Record => {
+                self.bytes -= bytes;
+                bytes
+            }
+        }
+    }
+
+    /// Reads a record and makes it the head.
+    pub(super) fn take_up(&mut self, record: Record, policy: &Policy, counts: &mut Counts) {
+        assert!(self.has_room(), "a record was handed over without room for it");
+        let (offset, bytes) = (record.origin.offset, record.size());
+        let mut ready_at = Timestamp::MIN;
+        let content = if self.window.plan(offset) == Plan::Settled {
+            counts.already_settled += 1;
+            Content::Nothing
+        } else if self.role == Role::Events {
+            self.read_event(record, policy, counts)
+        } else {
+            let written = record.origin.timestamp;
+            let content = read_delivery(record, policy);
+            if let (Content::Delivery(_, carried), Role::Tier(tier)) = (&content, self.role) {
+                let due = carried.due_at.unwrap_or(Timestamp::MIN);
+                ready_at = policy.wheel.ready_at(tier, written, due);
+            }
+            content
+        };
+        self.head = Some(Head { offset, ready_at, bytes, content });
+    }
+
+    fn read_event(&self, record: Record, policy: &Policy, counts: &mut Counts) -> Content {
+        if record.value.is_none() {
+            counts.tombstones += 1;
+            return Content::Nothing;
+        }
+        let Some(source) = self.source else {
+            let reason = Unreadable("the topic belongs to no source".into());
+            return Content::Unreadable(Box::new(record), reason);
+        };
+        let identity = Identity { origin: record.origin.clone(), id: None };
+        match decode::decode(policy.sources.get(source), record, identity) {
+            Ok(event) => Content::Event(Arc::new(event)),
+            Err((record, reason)) => Content::Unreadable(record, reason),
+        }
+    }
+}
+
+/// Reads a record of a retry tier or of the deliver topic, as the source of its origin says.
+fn read_delivery(record: Record, policy: &Policy) -> Content {
+    let carried = match Carried::read(&record.headers) {
+        Ok(carried) => carried,
+        Err(bad) => return Content::Unreadable(Box::new(record), Unreadable(bad.to_string())),
+    };
+    let origin = carried.origin.clone().unwrap_or_else(|| record.origin.clone());
+    let source = policy.sources.of_moved(&origin.topic);
+    let identity = Identity { origin, id: carried.id.clone() };
+    match decode::decode(source, record, identity) {
+        Ok(event) => Content::Delivery(Arc::new(event), Box::new(carried)),
+        Err((record, reason)) => Content::Unreadable(record, reason),
+    }
+}

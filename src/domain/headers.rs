@@ -1,0 +1,237 @@
+//! The headers that retry, deliver and dead-letter records carry beside their event's own.
+//!
+//! They are written from typed values and read back into them; the ones of an earlier hop are replaced, never piled up.
+
+use std::fmt;
+
+use jiff::Timestamp;
+
+use super::event::{EventId, rfc3339_ms};
+use super::outcome::Reason;
+use super::record::{Headers, Offset, Origin};
+use super::subscription::SubscriptionId;
+
+/// The prefix of all headers that are ours.
+const PREFIX: &str = "webhooks-";
+const SUBSCRIPTION: &str = "webhooks-subscription";
+const ID: &str = "webhooks-id";
+const TRIGGER: &str = "webhooks-trigger";
+const ATTEMPTS: &str = "webhooks-attempts";
+const DUE_AT: &str = "webhooks-due-at";
+const FIRST_AT: &str = "webhooks-first-at";
+const ORIGIN: &str = "webhooks-origin";
+const ORIGIN_TIMESTAMP: &str = "webhooks-origin-timestamp";
+const REASON: &str = "webhooks-reason";
+const STATUS: &str = "webhooks-status";
+const KIND: &str = "webhooks-kind";
+const ERROR: &str = "webhooks-error";
+
+/// The most bytes of an error's text that travel.
+pub const ERROR_MAX: usize = 1024;
+
+/// What made a delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Trigger {
+    /// An event that matched.
+    Event,
+    /// A person who tests a subscription.
+    Test,
+    /// A person who replays events.
+    Replay,
+    /// A person who sends dead letters again.
+    Redrive,
+}
+
+impl Trigger {
+    const ALL: [Self; 4] = [Self::Event, Self::Test, Self::Replay, Self::Redrive];
+
+    /// Returns the word that stands in headers and audit records.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Event => "event",
+            Self::Test => "test",
+            Self::Replay => "replay",
+            Self::Redrive => "redrive",
+        }
+    }
+}
+
+/// What a dead letter is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DeadLetterKind {
+    /// A delivery to one subscription that was given up.
+    Delivery,
+    /// A record that can't be read.
+    Record,
+}
+
+impl DeadLetterKind {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Delivery => "delivery",
+            Self::Record => "record",
+        }
+    }
+}
+
+/// One delivery as its record's headers tell it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Carried {
+    /// To whom.
+    pub subscription: SubscriptionId,
+    /// The event's id; `None` reads it from the event.
+    pub id: Option<EventId>,
+    /// What made the delivery.
+    pub trigger: Trigger,
+    /// Attempts made so far.
+    pub attempts: u32,
+    /// When the next attempt is due; `None` is now.
+    pub due_at: Option<Timestamp>,
+    /// When the first attempt was made.
+    pub first_at: Option<Timestamp>,
+    /// Where the event was produced; `None` is the record itself.
+    pub origin: Option<Origin>,
+    /// What the last attempt came to.
+    pub reason: Option<Reason>,
+    /// The status of the last attempt's answer.
+    pub status: Option<u16>,
+}
+
+/// The end of a dead letter's story.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Obituary {
+    /// What it was.
+    pub kind: DeadLetterKind,
+    /// More about the reason, at most [`ERROR_MAX`] bytes are written.
+    pub error: Option<Box<str>>,
+}
+
+/// A header of ours that says nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BadHeader(&'static str);
+
+impl fmt::Display for BadHeader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "header \"{}\" is missing or malformed", self.0)
+    }
+}
+
+impl Carried {
+    /// Reads a delivery from a record's headers.
+    ///
+    /// # Errors
+    /// [`BadHeader`] when there is no subscription, or any of our headers can't be understood.
+    pub fn read(headers: &Headers) -> Result<Self, BadHeader> {
+        let required = |name| headers.text(name).ok_or(BadHeader(name));
+        let subscription = SubscriptionId::parse(required(SUBSCRIPTION)?);
+        let origin = match optional(headers, ORIGIN, Some)? {
+            None => None,
+            Some(place) => {
+                let timestamp = optional(headers, ORIGIN_TIMESTAMP, |text| text.parse().ok())?;
+                let timestamp = timestamp.ok_or(BadHeader(ORIGIN_TIMESTAMP))?;
+                Some(parse_origin(place, timestamp).ok_or(BadHeader(ORIGIN))?)
+            }
+        };
+        Ok(Self {
+            subscription: subscription.map_err(|_| BadHeader(SUBSCRIPTION))?,
+            id: optional(headers, ID, |text| Some(EventId::new(text)))?,
+            trigger: optional(headers, TRIGGER, |text| {
+                Trigger::ALL.into_iter().find(|trigger| trigger.as_str() == text)
+            })?
+            .unwrap_or(Trigger::Event),
+            attempts: optional(headers, ATTEMPTS, |text| text.parse().ok())?.unwrap_or(0),
+            due_at: optional(headers, DUE_AT, |text| text.parse().ok())?,
+            first_at: optional(headers, FIRST_AT, |text| text.parse().ok())?,
+            origin,
+            reason: optional(headers, REASON, Reason::parse)?,
+            status: optional(headers, STATUS, |text| text.parse().ok())?,
+        })
+    }
+
+    /// Returns an event's headers with ours behind them.
+    pub fn write(&self, event: &Headers, end: Option<&Obituary>) -> Headers {
+        let mut headers = without_ours(event);
+        headers.push(SUBSCRIPTION, self.subscription.as_str().to_owned());
+        if let Some(id) = &self.id {
+            headers.push(ID, id.as_str().to_owned());
+        }
+        headers.push(TRIGGER, self.trigger.as_str());
+        headers.push(ATTEMPTS, self.attempts.to_string());
+        push_time(&mut headers, DUE_AT, self.due_at);
+        push_time(&mut headers, FIRST_AT, self.first_at);
+        if let Some(origin) = &self.origin {
+            push_origin(&mut headers, origin);
+        }
+        if let Some(reason) = self.reason {
+            headers.push(REASON, reason.as_str());
+        }
+        if let Some(status) = self.status {
+            headers.push(STATUS, status.to_string());
+        }
+        if let Some(end) = end {
+            push_end(&mut headers, end);
+        }
+        headers
+    }
+}
+
+/// Returns the headers of a dead letter of kind `record`: there is no subscription to name.
+pub fn unreadable(record: &Headers, origin: &Origin, error: &str) -> Headers {
+    let mut headers = without_ours(record);
+    push_origin(&mut headers, origin);
+    headers.push(REASON, Reason::Unreadable.as_str());
+    push_end(&mut headers, &Obituary { kind: DeadLetterKind::Record, error: Some(error.into()) });
+    headers
+}
+
+/// Returns the text's beginning, at most `max` bytes, cut between characters.
+pub fn truncated(text: &str, max: usize) -> &str {
+    &text[..text.floor_char_boundary(max)]
+}
+
+fn without_ours(headers: &Headers) -> Headers {
+    let theirs = headers.0.iter().filter(|header| !header.name.starts_with(PREFIX));
+    let mut kept = Vec::with_capacity(headers.0.len() + 12);
+    kept.extend(theirs.cloned());
+    Headers(kept)
+}
+
+fn push_time(headers: &mut Headers, name: &str, time: Option<Timestamp>) {
+    if let Some(time) = time {
+        headers.push(name, rfc3339_ms(time));
+    }
+}
+
+fn push_origin(headers: &mut Headers, origin: &Origin) {
+    headers.push(ORIGIN, origin.to_string());
+    push_time(headers, ORIGIN_TIMESTAMP, Some(origin.timestamp));
+}
+
+fn push_end(headers: &mut Headers, end: &Obituary) {
+    headers.push(KIND, end.kind.as_str());
+    if let Some(error) = &end.error {
+        headers.push(ERROR, truncated(error, ERROR_MAX).to_owned());
+    }
+}
+
+fn optional<'a, T>(
+    headers: &'a Headers,
+    name: &'static str,
+    parse: impl FnOnce(&'a str) -> Option<T>,
+) -> Result<Option<T>, BadHeader> {
+    match headers.last(name) {
+        None => Ok(None),
+        Some(_) => {
+            let value = headers.text(name).and_then(parse);
+            value.map(Some).ok_or(BadHeader(name))
+        }
+    }
+}
+
+fn parse_origin(place: &str, timestamp: Timestamp) -> Option<Origin> {
+    let mut parts = place.splitn(3, '/');
+    let topic = parts.next().filter(|topic| !topic.is_empty())?;
+    let partition = parts.next()?.parse().ok()?;
+    let offset = Offset(parts.next()?.parse().ok()?);
+    Some(Origin { topic: topic.into(), partition, offset, timestamp })
+}

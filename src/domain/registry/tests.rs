@@ -1,0 +1,154 @@
+use proptest::prelude::*;
+use proptest::sample::select;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::domain::subscription::tests::{id, subscription};
+
+fn ids(found: &[Arc<Subscription>]) -> Vec<&str> {
+    let mut ids: Vec<_> = found.iter().map(|subscription| subscription.id.as_str()).collect();
+    ids.sort_unstable();
+    ids
+}
+
+fn registry(subscriptions: &[(&str, Value)]) -> Registry {
+    let mut registry = Registry::new();
+    for (id, changes) in subscriptions {
+        registry.put(subscription(id, changes));
+    }
+    registry
+}
+
+fn check(
+    registry: &Registry,
+    (topic, event_type, tenant): (&str, &str, Option<&str>),
+    expect: &[&str],
+) {
+    // What was in the list before is replaced.
+    let mut found = vec![subscription("before", &json!({}))];
+    registry.matching(topic, event_type, tenant, &mut found);
+    assert_eq!(ids(&found), expect, "{topic} {event_type} {tenant:?}");
+}
+
+#[test]
+fn an_event_finds_whoever_wants_its_type() {
+    let registry = registry(&[
+        ("all", json!({"events": ["*"]})),
+        ("exact", json!({"events": ["a.b.c"]})),
+        ("many", json!({"events": ["a.b.c", "a.*", "a.b.c", "*.b.*", "*"]})),
+        ("middle", json!({"events": ["a.*.c"]})),
+        ("tail", json!({"events": ["a.*"]})),
+    ]);
+    check(&registry, ("t", "a.b.c", None), &["all", "exact", "many", "middle", "tail"]);
+    check(&registry, ("t", "a.x.c", None), &["all", "many", "middle", "tail"]);
+    check(&registry, ("t", "a.b", None), &["all", "many", "tail"]);
+    check(&registry, ("t", "a", None), &["all", "many"]);
+}
+
+#[test]
+fn an_event_finds_whoever_wants_its_topic_and_may_see_its_tenant() {
+    let registry = registry(&[
+        ("acme", json!({"tenant": "acme"})),
+        ("any", json!({})),
+        ("orders", json!({"topics": ["orders", "orders", "other"]})),
+        ("both", json!({"topics": ["orders"], "tenant": "acme"})),
+    ]);
+    check(&registry, ("orders", "a", Some("acme")), &["acme", "any", "both", "orders"]);
+    check(&registry, ("orders", "a", Some("other")), &["any", "orders"]);
+    check(&registry, ("orders", "a", None), &["any", "orders"]);
+    check(&registry, ("payments", "a", Some("acme")), &["acme", "any"]);
+}
+
+#[test]
+fn an_inactive_subscription_is_kept_and_not_found() {
+    let mut registry = registry(&[("a", json!({"active": false}))]);
+    check(&registry, ("t", "a", None), &[]);
+    assert_eq!((registry.len(), registry.iter().count()), (1, 1));
+    assert!(registry.get(&id("a")).is_some());
+    registry.put(subscription("a", &json!({})));
+    check(&registry, ("t", "a", None), &["a"]);
+    registry.put(subscription("a", &json!({"active": false})));
+    check(&registry, ("t", "a", None), &[]);
+    assert!(registry.remove(&id("a")).is_some() && registry.is_empty());
+    assert!(registry.remove(&id("a")).is_none());
+}
+
+#[test]
+fn a_fan_out_is_ordered_by_hash_and_id() {
+    let ids: Vec<_> = (0..100).map(|n| format!("s{n}")).collect();
+    let events = |n: usize| json!({"events": [if n < 50 { "a" } else { "*" }]});
+    let all: Vec<_> = ids.iter().enumerate().map(|(n, id)| (id.as_str(), events(n))).collect();
+    let mut found = Vec::new();
+    registry(&all).matching("t", "a", None, &mut found);
+    assert_eq!(found.len(), 100);
+    assert!(found.is_sorted_by_key(|found| (found.hash, found.id.clone())));
+}
+
+/// A few patterns, topics and tenants, so that they often meet.
+fn any_subscription() -> impl Strategy<Value = Arc<Subscription>> {
+    let segment = select(&["a", "b", "*"]);
+    let pattern = prop::collection::vec(segment, 1..4).prop_map(|segments| segments.join("."));
+    let events = prop::collection::vec(pattern, 1..4);
+    let topics = prop::collection::vec(select(&["t", "u"]), 0..3);
+    let tenant = select(&[None, Some("x"), Some("y")]);
+    (0..8, events, topics, tenant, any::<bool>()).prop_map(|(n, events, topics, tenant, active)| {
+        let changes =
+            json!({"events": events, "topics": topics, "tenant": tenant, "active": active});
+        subscription(&format!("s{n}"), &changes)
+    })
+}
+
+fn wants(subscription: &Subscription, topic: &str, event_type: &str, tenant: Option<&str>) -> bool {
+    subscription.state == Activity::Active
+        && subscription.events.iter().any(|pattern| pattern.matches(event_type))
+        && (subscription.topics.is_empty() || subscription.topics.iter().any(|t| **t == *topic))
+        && subscription.tenant.as_deref().is_none_or(|own| Some(own) == tenant)
+}
+
+proptest! {
+    #[test]
+    fn the_index_finds_what_brute_force_finds(
+        subscriptions in prop::collection::vec(any_subscription(), 0..20),
+        event_type in prop::collection::vec(select(&["a", "b", "c", ""]), 1..5),
+        topic in select(&["t", "u", "v"]),
+        tenant in select(&[None, Some("x"), Some("z")]),
+    ) {
+        let event_type = event_type.join(".");
+        let mut registry = Registry::new();
+        subscriptions.iter().for_each(|subscription| registry.put(subscription.clone()));
+        let mut found = Vec::new();
+        registry.matching(topic, &event_type, tenant, &mut found);
+        let mut expect: Vec<_> = registry.iter()
+            .filter(|subscription| wants(subscription, topic, &event_type, tenant))
+            .cloned()
+            .collect();
+        expect.sort_by(|a, b| in_order(a, b));
+        let ids = |list: &[Arc<Subscription>]| -> Vec<_> { list.iter().map(|s| s.id.clone()).collect() };
+        prop_assert_eq!(ids(&found), ids(&expect));
+        prop_assert!(found.is_sorted_by(|a, b| in_order(a, b) == Ordering::Less));
+    }
+
+    #[test]
+    fn any_history_leaves_what_a_fresh_build_has(
+        history in prop::collection::vec((any_subscription(), any::<bool>()), 0..40),
+    ) {
+        let mut registry = Registry::new();
+        for (subscription, is_put) in &history {
+            if *is_put {
+                registry.put(subscription.clone());
+            } else {
+                registry.remove(&subscription.id);
+            }
+        }
+        let mut left: Vec<_> = registry.iter().cloned().collect();
+        left.sort_by(|a, b| b.id.cmp(&a.id));
+        let mut fresh = Registry::new();
+        left.iter().for_each(|subscription| fresh.put(subscription.clone()));
+        prop_assert!(registry.any_tenant == fresh.any_tenant);
+        prop_assert!(registry.by_tenant == fresh.by_tenant);
+        for subscription in left {
+            registry.remove(&subscription.id);
+        }
+        prop_assert!(registry.is_empty() && registry.any_tenant.is_empty() && registry.by_tenant.is_empty());
+    }
+}

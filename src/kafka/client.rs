@@ -1,0 +1,119 @@
+//! How clients are configured: what the connector owns, what it prefers, what the user sets.
+
+use rdkafka::ClientConfig;
+use rdkafka::config::RDKafkaLogLevel;
+
+use crate::config::{Config, Instance};
+
+/// The settings of the connection to the cluster, and the clients made from them.
+#[derive(Clone, Debug)]
+pub struct Connection<'a>(&'a Config);
+
+impl<'a> Connection<'a> {
+    /// Takes the settings.
+    pub fn new(config: &'a Config) -> Self {
+        Self(config)
+    }
+
+    /// Returns the settings.
+    pub fn config(&self) -> &'a Config {
+        self.0
+    }
+
+    /// Makes a client's settings: what we prefer, over it the user's properties, over them what we own.
+    fn client(&self, preferred: &[(&str, &str)], owned: &[(&str, &str)]) -> ClientConfig {
+        let kafka = &self.0.kafka;
+        let mut client = ClientConfig::new();
+        client.set_log_level(RDKafkaLogLevel::Warning);
+        client.set("client.id", format!("kafka-webhooks-{}", kafka.instance.id()));
+        for (name, value) in COMMON.iter().chain(preferred).copied() {
+            client.set(name, value);
+        }
+        // Where partitions start is not left to clients; a producer would complain about it.
+        let properties = kafka.properties.iter().filter(|(name, _)| *name != "auto.offset.reset");
+        for (name, value) in properties {
+            client.set(name, value);
+        }
+        client.set("bootstrap.servers", &kafka.bootstrap_servers);
+        for (name, value) in owned.iter().copied() {
+            client.set(name, value);
+        }
+        client
+    }
+
+    /// Returns the settings of a client that only asks.
+    pub(super) fn admin(&self) -> ClientConfig {
+        self.client(&[], &[])
+    }
+
+    /// Returns the settings of the consumer that shares the group's partitions.
+    pub(super) fn group_consumer(&self) -> ClientConfig {
+        let preferred =
+            [("topic.metadata.refresh.interval.ms", "30000"), ("statistics.interval.ms", "5000")];
+        let mut client = self.client(&[&READER[..], &preferred].concat(), &READER_OWNED);
+        client.set("group.id", &self.0.kafka.group_id);
+        client.set("partition.assignment.strategy", "cooperative-sticky");
+        // Only a name that somebody chose is stable; a host name may be new after each restart, and a member that
+        // never comes back holds its partitions until its session ends.
+        if let Instance::Configured(id) = &self.0.kafka.instance {
+            client.set("group.instance.id", id);
+        }
+        client
+    }
+
+    /// Returns the settings of a consumer that reads whole topics and commits nothing.
+    pub(super) fn table_reader(&self) -> ClientConfig {
+        let mut client = self.client(&READER, &READER_OWNED);
+        client.set("group.id", format!("{}-reads-all", self.0.kafka.group_id));
+        client.set("enable.partition.eof", "true");
+        client
+    }
+
+    /// Returns the settings of a producer that writes records one by one.
+    pub(super) fn producer(&self) -> ClientConfig {
+        self.client(&[], &PRODUCER_OWNED)
+    }
+
+    /// Returns the settings of the ledger's transactional producer.
+    pub(super) fn ledger(&self, batch_size: usize) -> ClientConfig {
+        let preferred = [
+            // The default of 100 makes every small transaction wait that long for the one before.
+            ("retry.backoff.ms", "5"),
+            ("linger.ms", "1"),
+            ("transaction.timeout.ms", "60000"),
+            ("message.timeout.ms", "30000"),
+        ];
+        let mut client = self.client(&preferred, &PRODUCER_OWNED);
+        client.set("transactional.id", self.0.kafka.transactional_id());
+        client.set("delivery.report.only.error", "true");
+        client.set("batch.size", batch_size.to_string());
+        // What is too large is the topic's to say: a record that fitted its event topic is judged by the broker.
+        client.set("message.max.bytes", "1000000000");
+        client
+    }
+}
+
+/// Preferences of all clients: a broker that comes back is found quickly, and one that is gone isn't hammered.
+const COMMON: [(&str, &str); 3] = [
+    ("reconnect.backoff.ms", "50"),
+    ("reconnect.backoff.max.ms", "2000"),
+    ("socket.nagle.disable", "true"),
+];
+
+/// Preferences of consumers.
+const READER: [(&str, &str); 2] = [
+    // The default of a second makes the intake saw-tooth once the prefetch is full.
+    ("fetch.queue.backoff.ms", "5"),
+    ("queued.max.messages.kbytes", "1024"),
+];
+
+const READER_OWNED: [(&str, &str); 4] = [
+    ("isolation.level", "read_committed"),
+    ("enable.auto.commit", "false"),
+    ("enable.auto.offset.store", "false"),
+    // Where a partition starts is asked for and decided elsewhere. This is for positions that retention has passed.
+    ("auto.offset.reset", "earliest"),
+];
+
+const PRODUCER_OWNED: [(&str, &str); 3] =
+    [("enable.idempotence", "true"), ("acks", "all"), ("partitioner", "murmur2_random")];

@@ -1,0 +1,350 @@
+//! The group's consumer: events, deliver topic and retry tiers, each partition in a queue of its own.
+//!
+//! Nothing happens inside a rebalance callback but taking note. A revoked partition is given back when the pipeline
+//! says so, an assigned one starts when its committed position is known; librdkafka waits for both. Each partition's
+//! queue is read only when there is room for a record, and librdkafka bounds what it fetches ahead: back-pressure
+//! without pausing, which would throw away what was fetched.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::base_consumer::PartitionQueue;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, ConsumerGroupMetadata};
+use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::message::{BorrowedMessage, Headers as _, Message};
+use rdkafka::statistics::Statistics;
+use rdkafka::types::RDKafkaRespErr;
+use rdkafka::{Offset as KafkaOffset, TopicPartitionList};
+use tracing::{error, warn};
+
+use super::{Connection, context};
+use crate::config::Config;
+use crate::domain::record::{Header, Headers, NextOffset, Offset, Origin, Record, TopicPartition};
+
+/// How long one question to the cluster may take.
+const ASK: Duration = Duration::from_secs(10);
+
+/// What the group tells this member.
+#[derive(Debug)]
+pub enum Notice {
+    /// These partitions are ours now; answer with [`GroupConsumer::start`].
+    Assigned(Vec<TopicPartition>),
+    /// These are to be given back; answer with [`GroupConsumer::give_back`] when nothing is open.
+    Revoked(Vec<TopicPartition>),
+    /// These are somebody else's already; answer with [`GroupConsumer::give_back`] at once.
+    Lost(Vec<TopicPartition>),
+    /// A record that came before its partition had a queue.
+    Record(Record),
+    /// The client is of no use any more.
+    Fatal(String),
+}
+
+/// Where a partition was left.
+#[derive(Clone, Debug)]
+pub struct Committed {
+    /// The partition.
+    pub name: TopicPartition,
+    /// The first offset that isn't settled.
+    pub next: NextOffset,
+    /// What is pending behind it.
+    pub metadata: String,
+}
+
+/// How much lies ahead of the connector in one partition.
+#[derive(Clone, Debug)]
+pub struct Lag {
+    /// The partition.
+    pub name: TopicPartition,
+    /// The offset behind its last stable record.
+    pub end: NextOffset,
+}
+
+type Wake = Arc<dyn Fn() + Send + Sync>;
+
+struct Context {
+    start: Start,
+    notices: Mutex<Vec<Notice>>,
+    lags: Mutex<Vec<Lag>>,
+}
+
+/// Where a partition that was never committed starts.
+enum Start {
+    /// At its first record.
+    First,
+    /// Behind its last one, but for these topics, which are our own: what waits there is owed.
+    LastExcept(Vec<Arc<str>>),
+}
+
+impl ClientContext for Context {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        context::log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        context::client_error(&error, reason);
+    }
+
+    fn stats(&self, statistics: Statistics) {
+        let mut lags = Vec::new();
+        for (topic, stats) in &statistics.topics {
+            let name: Arc<str> = topic.as_str().into();
+            let assigned =
+                stats.partitions.iter().filter(|(id, stats)| **id >= 0 && stats.ls_offset >= 0);
+            lags.extend(assigned.map(|(id, stats)| Lag {
+                name: TopicPartition { topic: name.clone(), partition: *id },
+                end: NextOffset(stats.ls_offset),
+            }));
+        }
+        *self.lags.lock().expect("no holder of the lock panics") = lags;
+    }
+}
+
+impl ConsumerContext for Context {
+    fn rebalance(
+        &self,
+        consumer: &BaseConsumer<Self>,
+        err: RDKafkaRespErr,
+        list: &mut TopicPartitionList,
+    ) {
+        let names = names(list);
+        let notice = match err {
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => Notice::Assigned(names),
+            _ if consumer.assignment_lost() => Notice::Lost(names),
+            _ => Notice::Revoked(names),
+        };
+        self.notices.lock().expect("no holder of the lock panics").push(notice);
+    }
+}
+
+/// The member of the group that this process is.
+pub struct GroupConsumer {
+    consumer: Arc<BaseConsumer<Context>>,
+    queues: HashMap<TopicPartition, PartitionQueue<Context>>,
+    wake: Wake,
+}
+
+/// A handle by which transactions name the group member on whose behalf they commit.
+#[derive(Clone)]
+pub struct Member(Arc<BaseConsumer<Context>>);
+
+impl Member {
+    pub(super) fn metadata(&self) -> Option<ConsumerGroupMetadata> {
+        self.0.group_metadata()
+    }
+}
+
+impl GroupConsumer {
+    /// Joins the group. `wake` is called from any thread when there is something to poll.
+    ///
+    /// # Errors
+    /// The client can't be made from its settings, or the list of topics is malformed.
+    pub fn join(connection: &Connection, topics: &[&str], wake: Wake) -> KafkaResult<Self> {
+        let start = Start::of(connection.config());
+        let context = Context { start, notices: Mutex::default(), lags: Mutex::default() };
+        let client = connection.group_consumer();
+        let mut consumer: BaseConsumer<Context> = client.create_with_context(context)?;
+        let waker = wake.clone();
+        consumer.set_nonempty_callback(move || waker());
+        consumer.subscribe(topics)?;
+        Ok(Self { consumer: Arc::new(consumer), queues: HashMap::new(), wake })
+    }
+
+    /// Returns the handle for transactions.
+    pub fn member(&self) -> Member {
+        Member(self.consumer.clone())
+    }
+
+    /// Serves the client and returns what the group had to say.
+    pub fn poll(&self) -> Vec<Notice> {
+        let mut records = Vec::new();
+        while let Some(polled) = self.consumer.poll(Duration::ZERO) {
+            match polled {
+                Ok(message) => records.push(Notice::Record(record(&message, None))),
+                Err(KafkaError::MessageConsumptionFatal(code)) => {
+                    records.push(Notice::Fatal(format!("the consumer failed: {code}")));
+                    break;
+                }
+                // Of a topic that doesn't exist yet, a broker that is away: librdkafka tries again by itself.
+                Err(error) => warn!(%error, "the consumer reports a problem"),
+            }
+        }
+        let mut notices = self.consumer.context().notices.lock().expect("no holder panics");
+        let mut notices = std::mem::take(&mut *notices);
+        notices.extend(records);
+        notices
+    }
+
+    /// Asks for the committed positions, off this thread, as often as it takes; `done` gets the answer.
+    pub fn look_up(
+        &self,
+        names: Vec<TopicPartition>,
+        done: impl FnOnce(Vec<Committed>) + Send + 'static,
+    ) {
+        let consumer = Arc::downgrade(&self.consumer);
+        let look_up = move || {
+            // The consumer may be closed meanwhile: then nobody waits for the answer.
+            while let Some(consumer) = consumer.upgrade() {
+                match committed(&consumer, &names) {
+                    Ok(committed) => return done(committed),
+                    Err(error) => warn!(%error, "the committed positions can't be read yet"),
+                }
+                drop(consumer);
+                std::thread::sleep(Duration::from_millis(200));
+            }
+        };
+        let thread = std::thread::Builder::new().name("positions".into());
+        thread.spawn(look_up).expect("the system has room for a thread");
+    }
+
+    /// Starts to fetch partitions at their positions.
+    ///
+    /// # Errors
+    /// The client refuses; the session is of no use then.
+    pub fn start(&mut self, partitions: &[Committed]) -> KafkaResult<()> {
+        let mut list = TopicPartitionList::with_capacity(partitions.len());
+        for Committed { name, next, .. } in partitions {
+            list.add_partition_offset(&name.topic, name.partition, KafkaOffset::Offset(next.0))?;
+        }
+        self.consumer.incremental_assign(&list)?;
+        if partitions.is_empty() {
+            return Ok(());
+        }
+        // The fetcher points a partition's messages at the consumer's queue when it starts, on another thread. Pausing
+        // is answered by that thread after the start, so a queue that is split off behind it stays split off.
+        self.consumer.pause(&list)?;
+        for Committed { name, .. } in partitions {
+            let queue = self.consumer.split_partition_queue(&name.topic, name.partition);
+            let mut queue = queue.ok_or(KafkaError::Subscription(name.to_string()))?;
+            let wake = self.wake.clone();
+            queue.set_nonempty_callback(move || wake());
+            self.queues.insert(name.clone(), queue);
+        }
+        self.consumer.resume(&list)
+    }
+
+    /// Takes the next record of a partition, if one has been fetched.
+    pub fn fetch(&self, name: &TopicPartition) -> Option<Record> {
+        let queue = self.queues.get(name)?;
+        match queue.poll(Duration::ZERO)? {
+            Ok(message) => Some(record(&message, Some(name))),
+            Err(error) => {
+                warn!(topic = %name.topic, partition = name.partition, %error, "a fetch failed");
+                None
+            }
+        }
+    }
+
+    /// Gives partitions back to the group.
+    pub fn give_back(&mut self, names: &[TopicPartition]) {
+        let mut list = TopicPartitionList::with_capacity(names.len());
+        for name in names {
+            self.queues.remove(name);
+            list.add_partition(&name.topic, name.partition);
+        }
+        // It fails when the group has taken them already, which is as good.
+        if let Err(error) = self.consumer.incremental_unassign(&list) {
+            warn!(%error, "partitions were taken before they were given back");
+        }
+    }
+
+    /// Returns the end of each partition as last reported, within seconds.
+    pub fn lags(&self) -> Vec<Lag> {
+        self.consumer.context().lags.lock().expect("no holder of the lock panics").clone()
+    }
+
+    /// Leaves the group, and gives up after `timeout`: closing waits for brokers that may be away.
+    pub fn leave(mut self, timeout: Duration) {
+        self.queues.clear();
+        let (done, closed) = std::sync::mpsc::channel();
+        let close = move || {
+            drop(self.consumer);
+            // The other side may have stopped waiting.
+            let _ = done.send(());
+        };
+        let thread = std::thread::Builder::new().name("leave".into());
+        thread.spawn(close).expect("the system has room for a thread");
+        if closed.recv_timeout(timeout).is_err() {
+            error!(?timeout, "the group could not be left in time; its session will end by itself");
+        }
+    }
+}
+
+impl Start {
+    fn of(config: &Config) -> Self {
+        match config.kafka.properties.get("auto.offset.reset") {
+            Some("latest" | "largest" | "end") => {
+                let topics = &config.topics;
+                let tiers = topics.tiers.iter().map(|tier| &tier.topic);
+                Self::LastExcept(tiers.chain([&topics.deliver]).cloned().collect())
+            }
+            _ => Self::First,
+        }
+    }
+}
+
+fn names(list: &TopicPartitionList) -> Vec<TopicPartition> {
+    let elements = list.elements();
+    let name = |topic: &str, partition| TopicPartition { topic: topic.into(), partition };
+    elements.iter().map(|element| name(element.topic(), element.partition())).collect()
+}
+
+/// Returns where partitions were left; one that never was starts where `auto.offset.reset` says.
+fn committed(
+    consumer: &BaseConsumer<Context>,
+    names: &[TopicPartition],
+) -> KafkaResult<Vec<Committed>> {
+    let mut list = TopicPartitionList::with_capacity(names.len());
+    for name in names {
+        list.add_partition(&name.topic, name.partition);
+    }
+    let list = consumer.committed_offsets(list, ASK)?;
+    let mut answers = Vec::with_capacity(names.len());
+    for element in list.elements() {
+        element.error()?;
+        let name = TopicPartition { topic: element.topic().into(), partition: element.partition() };
+        let (next, metadata) = match element.offset() {
+            KafkaOffset::Offset(next) => (NextOffset(next), element.metadata().to_owned()),
+            _ => (first(consumer, &name)?, String::new()),
+        };
+        answers.push(Committed { name, next, metadata });
+    }
+    Ok(answers)
+}
+
+fn first(consumer: &BaseConsumer<Context>, name: &TopicPartition) -> KafkaResult<NextOffset> {
+    let (low, high) = consumer.fetch_watermarks(&name.topic, name.partition, ASK)?;
+    let at_end = match &consumer.context().start {
+        Start::First => false,
+        Start::LastExcept(ours) => !ours.contains(&name.topic),
+    };
+    Ok(NextOffset(if at_end { high } else { low }))
+}
+
+/// Copies a message out of librdkafka's memory.
+fn record(message: &BorrowedMessage, name: Option<&TopicPartition>) -> Record {
+    let topic = name.map_or_else(|| message.topic().into(), |name| name.topic.clone());
+    let millis = message.timestamp().to_millis().unwrap_or(0);
+    let headers = message.headers().map(|headers| {
+        let header = |header: rdkafka::message::Header<&[u8]>| Header {
+            name: header.key.into(),
+            value: header.value.map(Bytes::copy_from_slice),
+        };
+        Headers(headers.iter().map(header).collect())
+    });
+    Record {
+        origin: Origin {
+            topic,
+            partition: message.partition(),
+            offset: Offset(message.offset()),
+            timestamp: Timestamp::from_millisecond(millis).unwrap_or(Timestamp::UNIX_EPOCH),
+        },
+        key: message.key().map(Bytes::copy_from_slice),
+        value: message.payload().map(Bytes::copy_from_slice),
+        headers: headers.unwrap_or_default(),
+    }
+}

@@ -1,0 +1,286 @@
+//! The ledger: one thread and one transactional producer that write batches.
+//!
+//! A batch is one transaction: audit, retry and dead-letter records and the positions of their sources. While one
+//! commits, endings gather for the next. All transaction calls block, which is why they have a thread of their own.
+
+use std::sync::Mutex;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::{Duration, Instant};
+
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
+use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
+use rdkafka::{Offset, TopicPartitionList};
+use tracing::{info, warn};
+
+use super::consumer::Member;
+use super::{Connection, context};
+use crate::config::Topics;
+use crate::domain::ending::{Destination, Publication};
+use crate::domain::engine::{Batch, Commit};
+
+/// How long one call of a transaction may take before its error is looked at.
+const CALL: Duration = Duration::from_secs(30);
+
+/// Between looks at a call that has to be repeated.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// What the ledger says.
+#[derive(Debug)]
+pub enum Report {
+    /// The producer is initialised: earlier ones of its name are fenced, their transactions are over.
+    Ready,
+    /// The batch is written and committed, in this time.
+    Committed(Batch, Duration),
+    /// Nothing of the batch is written.
+    Aborted(Batch, String),
+    /// The producer is of no use any more: fenced by another of its name, or refused.
+    Fatal(String),
+}
+
+/// Where batches are handed to. Dropping it ends the thread once its batch is done.
+pub struct Ledger {
+    batches: SyncSender<Batch>,
+}
+
+impl Ledger {
+    /// Starts the ledger on a thread of its own; it commits on behalf of `member`.
+    ///
+    /// # Errors
+    /// The producer can't be made from its settings.
+    pub fn start(
+        connection: &Connection,
+        batch_size: usize,
+        member: Member,
+        report: impl Fn(Report) + Send + 'static,
+    ) -> KafkaResult<Self> {
+        let context = Context { failed: Mutex::default() };
+        let producer = connection.ledger(batch_size).create_with_context(context)?;
+        let writer = Writer {
+            producer,
+            member,
+            topics: connection.config().topics.clone(),
+            instance: connection.config().kafka.instance.id().to_owned(),
+        };
+        // The engine hands out a batch only when the one before is back.
+        let (batches, incoming) = sync_channel(1);
+        let thread = std::thread::Builder::new().name("ledger".into());
+        let run = move || writer.run(&incoming, report);
+        thread.spawn(run).expect("the system has room for a thread");
+        Ok(Self { batches })
+    }
+
+    /// Hands over a batch. If the thread has ended, it has said why.
+    pub fn write(&self, batch: Batch) {
+        let _ = self.batches.send(batch);
+    }
+}
+
+struct Context {
+    /// The records of this transaction that could not be written, by their endings.
+    failed: Mutex<Vec<(usize, RDKafkaErrorCode)>>,
+}
+
+impl ClientContext for Context {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        context::log(level, facility, message);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        context::client_error(&error, reason);
+    }
+}
+
+impl ProducerContext for Context {
+    type DeliveryOpaque = usize;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, ending: usize) {
+        if let Err((error, _)) = result {
+            let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);
+            self.failed.lock().expect("no holder of the lock panics").push((ending, code));
+        }
+    }
+}
+
+/// How an attempt to write a batch failed.
+enum Failed {
+    /// The transaction was aborted.
+    Abortable(String),
+    /// The producer is of no use any more.
+    Fatal(String),
+}
+
+struct Writer {
+    producer: ThreadedProducer<Context>,
+    member: Member,
+    topics: Topics,
+    instance: String,
+}
+
+impl Writer {
+    fn run(self, batches: &Receiver<Batch>, report: impl Fn(Report)) {
+        if let Err(reason) = self.initialise() {
+            return report(Report::Fatal(reason));
+        }
+        report(Report::Ready);
+        while let Ok(mut batch) = batches.recv() {
+            let start = Instant::now();
+            match self.write(&mut batch) {
+                Ok(()) => report(Report::Committed(batch, start.elapsed())),
+                Err(Failed::Abortable(reason)) => report(Report::Aborted(batch, reason)),
+                Err(Failed::Fatal(reason)) => return report(Report::Fatal(reason)),
+            }
+        }
+    }
+
+    /// Fences earlier producers of this name; waits out a cluster that is away.
+    fn initialise(&self) -> Result<(), String> {
+        loop {
+            match self.producer.init_transactions(CALL) {
+                Ok(()) => return Ok(()),
+                Err(KafkaError::Transaction(error)) if error.is_retriable() => {
+                    warn!(%error, "the ledger's producer can't be initialised yet");
+                    std::thread::sleep(PAUSE);
+                }
+                Err(error) => return Err(format!("the producer can't be initialised: {error}")),
+            }
+        }
+    }
+
+    /// Writes a batch in one transaction, or in as many tries as there are records too large for their topic.
+    ///
+    /// Each try replaces at least one of them by a dead letter that is small, so it comes to an end.
+    fn write(&self, batch: &mut Batch) -> Result<(), Failed> {
+        loop {
+            self.failed().clear();
+            let result = self.transact(batch);
+            let Err(error) = result else { return Ok(()) };
+            self.abort(&error)?;
+            if !self.shrink(batch) {
+                return Err(Failed::Abortable(error.to_string()));
+            }
+        }
+    }
+
+    fn transact(&self, batch: &Batch) -> KafkaResult<()> {
+        self.producer.begin_transaction()?;
+        for (index, (_, ending)) in batch.endings.iter().enumerate() {
+            let (onward, audit) = ending.publications(&self.instance);
+            for publication in onward.into_iter().chain(audit) {
+                self.send(index, &publication)?;
+            }
+        }
+        if !batch.commits.is_empty() {
+            let member = self.member.metadata();
+            let member = member.ok_or(KafkaError::Canceled)?;
+            let positions = positions(&batch.commits)?;
+            self.retried(|| self.producer.send_offsets_to_transaction(&positions, &member, CALL))?;
+        }
+        self.retried(|| self.producer.commit_transaction(CALL))
+    }
+
+    fn send(&self, ending: usize, publication: &Publication) -> KafkaResult<()> {
+        let topic = match publication.to {
+            Destination::Audit => &self.topics.audit,
+            Destination::DeadLetter => &self.topics.dead_letter,
+            Destination::Tier(tier) => &self.topics.tiers[tier.0].topic,
+        };
+        let headers = &publication.headers.0;
+        let headers =
+            headers.iter().fold(OwnedHeaders::new_with_capacity(headers.len()), |to, h| {
+                to.insert(Header { key: &h.name, value: h.value.as_deref() })
+            });
+        let mut record: BaseRecord<'_, [u8], [u8], usize> =
+            BaseRecord::with_opaque_to(topic, ending).headers(headers);
+        if let Some(key) = &publication.key {
+            record = record.key(key);
+        }
+        if let Some(value) = &publication.value {
+            record = record.payload(value);
+        }
+        loop {
+            match self.producer.send(record) {
+                Ok(()) => return Ok(()),
+                // Its queue drains as the broker takes the records; if it doesn't, they time out.
+                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) => {
+                    record = back;
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                Err((error, _)) => {
+                    if let Some(code) = error.rdkafka_error_code() {
+                        self.failed().push((ending, code));
+                    }
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    /// Repeats a call for as long as its error says that it may succeed.
+    fn retried(&self, call: impl Fn() -> KafkaResult<()>) -> KafkaResult<()> {
+        let deadline = Instant::now() + CALL;
+        loop {
+            match call() {
+                Err(KafkaError::Transaction(error))
+                    if error.is_retriable() && Instant::now() < deadline =>
+                {
+                    std::thread::sleep(PAUSE);
+                }
+                result => return result,
+            }
+        }
+    }
+
+    /// Aborts the transaction, however long the cluster is away.
+    fn abort(&self, cause: &KafkaError) -> Result<(), Failed> {
+        if let KafkaError::Transaction(error) = cause
+            && error.is_fatal()
+        {
+            return Err(Failed::Fatal(error.to_string()));
+        }
+        loop {
+            match self.producer.abort_transaction(CALL) {
+                Ok(()) => return Ok(()),
+                Err(KafkaError::Transaction(error)) if error.is_retriable() => {
+                    warn!(%error, "a transaction can't be aborted yet");
+                    std::thread::sleep(PAUSE);
+                }
+                Err(error) => return Err(Failed::Fatal(format!("{cause}; then: {error}"))),
+            }
+        }
+    }
+
+    /// Replaces the endings whose records were too large; tells whether there was one.
+    fn shrink(&self, batch: &mut Batch) -> bool {
+        let mut failed = std::mem::take(&mut *self.failed());
+        failed.retain(|(_, code)| *code == RDKafkaErrorCode::MessageSizeTooLarge);
+        failed.sort_unstable_by_key(|(index, _)| *index);
+        failed.dedup_by_key(|(index, _)| *index);
+        let mut any = false;
+        for (index, _) in failed {
+            if batch.endings[index].1.drop_value() {
+                info!(partition = %batch.endings[index].0, "a record was too large for its topic: its dead letter holds the origin only");
+                any = true;
+            }
+        }
+        any
+    }
+
+    fn failed(&self) -> std::sync::MutexGuard<'_, Vec<(usize, RDKafkaErrorCode)>> {
+        self.producer.context().failed.lock().expect("no holder of the lock panics")
+    }
+}
+
+fn positions(commits: &[Commit]) -> KafkaResult<TopicPartitionList> {
+    let mut list = TopicPartitionList::with_capacity(commits.len());
+    for commit in commits {
+        let mut element = list.add_partition(&commit.name.topic, commit.name.partition);
+        element.set_offset(Offset::Offset(commit.next.0))?;
+        if !commit.metadata.is_empty() {
+            element.set_metadata(&commit.metadata);
+        }
+    }
+    Ok(list)
+}

@@ -1,0 +1,6 @@
+//! Flow tests against a real Apache Kafka: one binary, so that they share one broker; one file a subject.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod harness;

@@ -1,0 +1,231 @@
+//! The built connector as a process of its own, with settings made for one test.
+
+use std::collections::BTreeMap;
+use std::env;
+use std::fmt::Write as _;
+use std::fs;
+use std::io::{self, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::process::{Command, ExitStatus};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use super::free_port;
+use super::process::{LOOK_EVERY, Process};
+use super::scope::Scope;
+
+/// The settings of a connector; one `Setup` can start any number of instances, one after another or side by side.
+#[derive(Clone)]
+pub struct Setup {
+    /// Section, key → TOML value.
+    settings: BTreeMap<(String, String), String>,
+    sources: Vec<String>,
+    environment: Vec<(String, String)>,
+}
+
+impl Setup {
+    /// Begins with the scope's broker, prefix and group, instance `a`, and receivers on loopback allowed.
+    ///
+    /// All else has the connector's defaults.
+    pub fn new(scope: &Scope) -> Self {
+        let setup =
+            Self { settings: BTreeMap::new(), sources: Vec::new(), environment: Vec::new() };
+        setup
+            .set("kafka", "bootstrap_servers", &quoted(scope.bootstrap()))
+            .set("kafka", "group_id", &quoted(&scope.group()))
+            .set("topics", "prefix", &quoted(scope.prefix()))
+            .set("egress", "allow", r#"["127.0.0.0/8"]"#)
+            .set("egress", "allow_http", "true")
+            .set("log", "format", r#""json""#)
+            .instance("a")
+    }
+
+    /// Sets a key of a section to a TOML value: `.set("retry", "tiers", r#"["1s", "5s"]"#)`.
+    pub fn set(mut self, section: &str, key: &str, value: &str) -> Self {
+        self.settings.insert((section.to_owned(), key.to_owned()), value.to_owned());
+        self
+    }
+
+    /// Names the instance.
+    pub fn instance(self, id: &str) -> Self {
+        self.set("kafka", "instance_id", &quoted(id))
+    }
+
+    /// Adds a source of one of the scope's topics; `keys` are further lines of TOML, e.g. its selectors.
+    pub fn source(mut self, scope: &Scope, topic: &str, format: &str, keys: &str) -> Self {
+        self.sources.push(format!(
+            "topics = [{}]\nformat = {}\n{keys}\n",
+            quoted(&scope.topic(topic)),
+            quoted(format)
+        ));
+        self
+    }
+
+    /// Sets a variable of the connector's environment.
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Starts `kafka-webhooks run` and returns at once; see [`Connector::wait_ready`].
+    pub fn start(&self) -> Connector {
+        let folder = tempfile::Builder::new()
+            .prefix("kafka-webhooks-connector-")
+            .tempdir()
+            .expect("the temporary folder is writable");
+        let ops = SocketAddr::from(([127, 0, 0, 1], free_port()));
+        let config = folder.path().join("connector.toml");
+        fs::write(&config, self.toml(ops)).expect("a new temporary folder is writable");
+
+        let mut command = self.command();
+        command.arg("run").arg("--config").arg(&config);
+        let log = folder.path().join("connector.log");
+        Connector {
+            process: Process::start("the connector", &mut command, &log, folder.path()),
+            ops,
+            _folder: folder,
+        }
+    }
+
+    /// Runs another command of the program to its end with the same settings, e.g. `["topics", "create"]`.
+    pub fn run(&self, arguments: &[&str]) -> std::process::Output {
+        let config = tempfile::NamedTempFile::new().expect("the temporary folder is writable");
+        let ops = SocketAddr::from(([127, 0, 0, 1], free_port()));
+        fs::write(config.path(), self.toml(ops)).expect("a new temporary file is writable");
+        self.command()
+            .args(arguments)
+            .arg("--config")
+            .arg(config.path())
+            .output()
+            .expect("cargo has built the program")
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_kafka-webhooks"));
+        // Settings of whoever runs the tests must not reach the connector.
+        for (name, _) in env::vars_os() {
+            if name.to_string_lossy().starts_with("KAFKA_WEBHOOKS_") {
+                command.env_remove(name);
+            }
+        }
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command
+    }
+
+    /// Renders the settings file.
+    pub fn toml(&self, ops: SocketAddr) -> String {
+        let listen = self.clone().set("ops", "listen", &quoted(&ops.to_string()));
+        let mut text = String::new();
+        let mut section = "";
+        for ((of, key), value) in &listen.settings {
+            if of != section {
+                // A string takes any amount of text.
+                let _ = writeln!(text, "\n[{of}]");
+                section = of;
+            }
+            let _ = writeln!(text, "{key} = {value}");
+        }
+        for source in &self.sources {
+            let _ = write!(text, "\n[[sources]]\n{source}");
+        }
+        text
+    }
+}
+
+/// Writes a TOML string; JSON's escapes are among TOML's.
+pub fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+/// A running connector; dropping it kills it. When the test fails its last lines of log are shown.
+pub struct Connector {
+    process: Process,
+    ops: SocketAddr,
+    // After `process`, so that the folder is removed when nothing writes to it any more.
+    _folder: TempDir,
+}
+
+impl Connector {
+    /// Waits until `/ready` answers 200.
+    ///
+    /// # Panics
+    ///
+    /// When it doesn't within `timeout`, or the connector ends; the message shows its last lines of log.
+    pub fn wait_ready(&mut self, timeout: Duration) {
+        let deadline = Instant::now() + timeout;
+        loop {
+            let last = match self.try_get("/ready") {
+                Ok((200, _)) => return,
+                Ok((status, body)) => format!("{status} {body}"),
+                Err(error) => error.to_string(),
+            };
+            if let Some(status) = self.process.exited() {
+                panic!(
+                    "the connector ended before it was ready ({status}); {}",
+                    self.process.last_lines()
+                );
+            }
+            assert!(
+                Instant::now() < deadline,
+                "the connector was not ready within {timeout:?}, /ready said: {last}; {}",
+                self.process.last_lines()
+            );
+            thread::sleep(LOOK_EVERY);
+        }
+    }
+
+    /// Fetches a path of the ops port and returns status and body.
+    pub fn get(&self, path: &str) -> (u16, String) {
+        self.try_get(path).unwrap_or_else(|error| {
+            panic!("GET {path} of the connector failed: {error}; {}", self.process.last_lines())
+        })
+    }
+
+    fn try_get(&self, path: &str) -> io::Result<(u16, String)> {
+        const TIMEOUT: Duration = Duration::from_secs(5);
+        const MAX_ANSWER: u64 = 16 << 20;
+        let mut stream = TcpStream::connect_timeout(&self.ops, TIMEOUT)?;
+        stream.set_read_timeout(Some(TIMEOUT))?;
+        stream.set_write_timeout(Some(TIMEOUT))?;
+        // To HTTP/1.0 the answer comes unchunked and ends with the connection.
+        write!(stream, "GET {path} HTTP/1.0\r\nhost: {}\r\n\r\n", self.ops)?;
+        let mut answer = Vec::new();
+        stream.take(MAX_ANSWER).read_to_end(&mut answer)?;
+        let answer = String::from_utf8_lossy(&answer);
+        parse_response(&answer)
+            .ok_or_else(|| io::Error::other(format!("not an HTTP response: {answer:?}")))
+    }
+
+    /// Asks it to drain and end (SIGTERM); see [`Connector::wait_exit`].
+    pub fn sigterm(&mut self) {
+        self.process.signal("TERM");
+    }
+
+    /// Ends it without warning (SIGKILL) and waits until it is gone.
+    pub fn kill9(&mut self) {
+        self.process.kill();
+    }
+
+    /// Waits until it has ended by itself.
+    ///
+    /// # Panics
+    ///
+    /// When it runs on after `timeout`; the message shows its last lines of log.
+    pub fn wait_exit(&mut self, timeout: Duration) -> ExitStatus {
+        self.process.wait_exit(timeout)
+    }
+
+    /// Returns all that it has written to stdout and stderr.
+    pub fn log(&self) -> String {
+        self.process.log()
+    }
+}
+
+/// Splits an HTTP/1.x response into status and body.
+pub fn parse_response(answer: &str) -> Option<(u16, String)> {
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    let status = head.strip_prefix("HTTP/1.")?.get(2..5)?.parse().ok()?;
+    Some((status, body.to_owned()))
+}

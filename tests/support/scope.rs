@@ -1,0 +1,167 @@
+//! What belongs to one test on a broker that others use too: topics, a group, and the tools to look into them.
+
+use std::time::{Duration, Instant};
+
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+
+use super::broker::{self, Broker};
+use super::producer::Producer;
+use super::reader::{self, Reader};
+use super::record::{Draft, Record};
+
+/// For what a healthy broker does at once.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Names that no other test uses. Functions take topic names without the prefix: `"orders"`, `"audit"`.
+pub struct Scope {
+    bootstrap: String,
+    prefix: String,
+    producer: Producer,
+}
+
+/// An offset that a group has committed for a partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Committed {
+    pub partition: i32,
+    /// The next record to be read.
+    pub offset: i64,
+    pub metadata: String,
+}
+
+impl Scope {
+    /// A scope on the broker that all tests share.
+    pub fn new(name: &str) -> Self {
+        Self::at(&broker::shared(), name)
+    }
+
+    /// A scope on a broker of the test's own.
+    pub fn on(broker: &Broker, name: &str) -> Self {
+        Self::at(&broker.bootstrap(), name)
+    }
+
+    fn at(bootstrap: &str, name: &str) -> Self {
+        Self {
+            bootstrap: bootstrap.to_owned(),
+            prefix: format!("t-{name}-{:08x}.", rand::random::<u32>()),
+            producer: Producer::new(bootstrap),
+        }
+    }
+
+    /// Returns the broker's `host:port`.
+    pub fn bootstrap(&self) -> &str {
+        &self.bootstrap
+    }
+
+    /// Returns what the names of all topics of this test begin with, the dot included.
+    pub fn prefix(&self) -> &str {
+        &self.prefix
+    }
+
+    /// Returns the consumer group of this test's connectors.
+    pub fn group(&self) -> String {
+        format!("{}group", self.prefix)
+    }
+
+    /// Returns the full name of a topic.
+    pub fn topic(&self, name: &str) -> String {
+        format!("{}{name}", self.prefix)
+    }
+
+    /// Creates a topic, e.g. with `&[("cleanup.policy", "compact")]`.
+    pub fn create_topic(&self, name: &str, partitions: i32, config: &[(&str, &str)]) {
+        let topic = self.topic(name);
+        let admin: AdminClient<DefaultClientContext> =
+            reader::client(&self.bootstrap).create().expect("the settings of a client are valid");
+        let mut new = NewTopic::new(&topic, partitions, TopicReplication::Fixed(1));
+        new.config = config.to_vec();
+        let options = AdminOptions::new().operation_timeout(Some(TIMEOUT));
+        let results = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .expect("a runtime without drivers can be built")
+            .block_on(admin.create_topics([&new], &options));
+        match results {
+            Ok(results) => {
+                for result in results {
+                    result.unwrap_or_else(|(_, error)| {
+                        panic!("topic {topic} can't be created: {error}")
+                    });
+                }
+            }
+            Err(error) => panic!("topic {topic} can't be created: {error}"),
+        }
+    }
+
+    /// Produces one record and waits until it is stored; an empty key stands for none.
+    pub fn produce(
+        &self,
+        name: &str,
+        key: &str,
+        value: impl AsRef<[u8]>,
+        headers: &[(&str, &str)],
+    ) {
+        let mut draft = Draft::new(key, value);
+        draft.key.take_if(|key| key.is_empty());
+        for (header, value) in headers {
+            draft = draft.header(header, value);
+        }
+        self.produce_all(name, [draft]);
+    }
+
+    /// Produces the records in order and waits until all are stored.
+    pub fn produce_all(&self, name: &str, drafts: impl IntoIterator<Item = Draft>) {
+        self.producer.send_all(&self.topic(name), drafts);
+    }
+
+    /// Returns what a read_committed reader finds in the topic now, by partition and offset.
+    pub fn read_committed(&self, name: &str) -> Vec<Record> {
+        Reader::open(&self.bootstrap, &self.topic(name), TIMEOUT).read_to_end()
+    }
+
+    /// Follows the topic from its start until the predicate holds for the committed records so far, in the order
+    /// they came, and returns them by partition and offset.
+    ///
+    /// # Panics
+    ///
+    /// When it doesn't hold within `timeout`; the message shows the last records.
+    pub fn wait_for(
+        &self,
+        name: &str,
+        timeout: Duration,
+        holds: impl FnMut(&[Record]) -> bool,
+    ) -> Vec<Record> {
+        Reader::open(&self.bootstrap, &self.topic(name), timeout).until(holds)
+    }
+
+    /// Returns the offsets that a group has committed, by partition; those without a commit are left out.
+    pub fn committed(&self, group: &str, name: &str) -> Vec<Committed> {
+        let topic = self.topic(name);
+        let consumer: BaseConsumer = reader::client(&self.bootstrap)
+            .set("group.id", group)
+            .create()
+            .expect("the settings of a reader are valid");
+        let mut asked = TopicPartitionList::new();
+        for partition in reader::partitions(&consumer, &topic, Instant::now() + TIMEOUT) {
+            asked.add_partition(&topic, partition);
+        }
+        let answer = consumer
+            .committed_offsets(asked, TIMEOUT)
+            .unwrap_or_else(|error| panic!("no answer what {group} committed: {error}"));
+        let mut committed: Vec<Committed> = answer
+            .elements()
+            .iter()
+            .filter_map(|element| match element.offset() {
+                Offset::Offset(offset) => Some(Committed {
+                    partition: element.partition(),
+                    offset,
+                    metadata: element.metadata().to_owned(),
+                }),
+                _ => None,
+            })
+            .collect();
+        committed.sort_by_key(|committed| committed.partition);
+        committed
+    }
+}
