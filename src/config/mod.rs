@@ -41,7 +41,8 @@ pub use limits::{Delivery, Egress, Ledger, Log, LogFormat, Ops, Retry, Shutdown}
 pub use topics::{Replication, Tier, Topics};
 pub use units::{parse_duration, parse_size, show_duration, show_size};
 
-use crate::domain::source::Source;
+use crate::domain::source::Sources;
+use crate::domain::subscription::{HttpUrls, Rules};
 use layers::Layer;
 use reader::{Reader, Section};
 
@@ -53,7 +54,7 @@ pub struct Config {
     /// The connector's own topics, retry tiers among them.
     pub topics: Topics,
     /// Where events come from; never empty, no topic named twice.
-    pub sources: Vec<Source>,
+    pub sources: Sources,
     /// How failures are waited out.
     pub retry: Retry,
     /// Bounds of the requests.
@@ -123,6 +124,11 @@ impl Config {
             return Ok(config.expect("a part is missing only if it has a problem"));
         }
         Err(problems)
+    }
+
+    /// Returns what these settings allow a subscription.
+    pub fn subscription_rules(&self) -> Rules {
+        Rules { http: if self.egress.allow_http { HttpUrls::Allowed } else { HttpUrls::Refused } }
     }
 
     /// Reads every section before any is missed, so that all problems are noted.

@@ -9,7 +9,7 @@ use super::reader::Section;
 use super::topics::Topics;
 use super::units::show_text;
 use super::values::{choice, line, text, topic_name, truth};
-use crate::domain::source::{Format, Selector, Source};
+use crate::domain::source::{Format, Selector, Source, Sources};
 
 /// The most lists of topics, and the most topics in one.
 const SOURCES_MAX: usize = 64;
@@ -21,14 +21,18 @@ const FORMATS: [(&str, Format); 3] =
 
 /// Reads all sources, at least one; none of them may name one of the connector's `own` topics.
 ///
-/// A regular expression is not judged: it is librdkafka's, a POSIX extended one. Whether it matches one of the own
-/// topics too shows only against the topics that exist.
-pub(super) fn read(root: &mut Section<'_>, own: Option<&Topics>) -> Option<Vec<Source>> {
+/// Whether a regular expression matches one of the own topics too shows only against the topics that exist.
+pub(super) fn read(root: &mut Section<'_>, own: Option<&Topics>) -> Option<Sources> {
     let own = own.map(|own| own.names().map(|(key, name)| (&**name, key)).collect());
     let own = own.unwrap_or_default();
     let sources = root.tables("sources", 1..=SOURCES_MAX, |source| read_one(source, &own))?;
     judge_repeats(root, &sources);
-    Some(sources)
+    let sources = Sources::new(sources);
+    for bad in sources.as_ref().err().into_iter().flatten() {
+        let path = format!("sources[{}].topics[{}]", bad.source, bad.topic);
+        root.report(path, format!("is no regular expression: {}", bad.problem));
+    }
+    sources.ok()
 }
 
 fn read_one(source: &mut Section<'_>, own: &BTreeMap<&str, String>) -> Option<Source> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use ::config::{FileFormat, Map, Source as _, Value, ValueKind};
 
 use super::*;
-use crate::domain::source::{Format, Selector};
+use crate::domain::source::{Format, Selector, Source};
 
 const SHIPPED: &str = include_str!("../../config/connector.toml");
 /// The least a file must say.
@@ -53,7 +53,7 @@ fn check_with(text: &str, environment: &[(&str, &str)], flags: &[(&str, &str)], 
 #[test]
 fn the_shipped_file_is_accepted_and_changes_no_default() {
     let shipped = load(SHIPPED, &[], &[]).expect("the shipped file is fine");
-    assert_eq!(shipped.sources[0].topics, ["orders", "^payments\\..+"]);
+    assert_eq!(shipped.sources.all()[0].topics, ["orders", "^payments\\..+"]);
     let least = accept("", &[], &[]);
     assert_eq!(least, Config { sources: least.sources.clone(), ..shipped });
 }
@@ -257,7 +257,7 @@ fn a_source_takes_its_attributes_from_where_it_says() {
             tenant: Some(Selector::Header("tenant".into())),
         },
     ];
-    assert_eq!(config.expect("the settings are fine").sources, expected);
+    assert_eq!(config.expect("the settings are fine").sources.all(), expected);
 }
 
 #[test]
@@ -571,7 +571,7 @@ fn sources_can_come_from_the_environment_alone() {
     let sources = r#"[{ topics = ["a", "b"], format = "json", event_type = { header = "t" } }]"#;
     let config =
         load("", &[("KAFKA_WEBHOOKS__SOURCES", sources)], &[]).expect("the settings are fine");
-    assert_eq!(config.sources[0].topics, ["a", "b"]);
+    assert_eq!(config.sources.all()[0].topics, ["a", "b"]);
     let environment =
         [("HOSTNAME".into(), "h".into()), ("KAFKA_WEBHOOKS__SOURCES".into(), sources.into())];
     assert_eq!(

@@ -11,6 +11,11 @@ use jiff::Timestamp;
 pub struct Offset(pub i64);
 
 impl Offset {
+    /// Returns the position at which this record is the next.
+    pub fn at(self) -> NextOffset {
+        NextOffset(self.0)
+    }
+
     /// Returns the position just behind this record: what a commit that includes it says.
     pub fn next(self) -> NextOffset {
         NextOffset(self.0 + 1)

@@ -122,9 +122,21 @@ impl Sources {
         self.of(topic).map_or(&self.fallback, |index| self.get(index))
     }
 
+    /// Returns the sources in their order.
+    pub fn all(&self) -> &[Source] {
+        &self.sources
+    }
+
     /// Returns every topic name and pattern to consume.
     pub fn topics(&self) -> impl Iterator<Item = &str> {
         self.sources.iter().flat_map(|source| &source.topics).map(String::as_str)
+    }
+}
+
+/// The rule follows from the sources alone.
+impl PartialEq for Sources {
+    fn eq(&self, other: &Self) -> bool {
+        self.sources == other.sources
     }
 }
 

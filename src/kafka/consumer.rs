@@ -5,8 +5,9 @@
 //! queue is read only when there is room for a record, and librdkafka bounds what it fetches ahead: back-pressure
 //! without pausing, which would throw away what was fetched.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,7 +16,7 @@ use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::base_consumer::PartitionQueue;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, ConsumerGroupMetadata};
-use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Headers as _, Message};
 use rdkafka::statistics::Statistics;
 use rdkafka::types::RDKafkaRespErr;
@@ -38,8 +39,6 @@ pub enum Notice {
     Revoked(Vec<TopicPartition>),
     /// These are somebody else's already; answer with [`GroupConsumer::give_back`] at once.
     Lost(Vec<TopicPartition>),
-    /// A record that came before its partition had a queue.
-    Record(Record),
     /// The client is of no use any more.
     Fatal(String),
 }
@@ -70,6 +69,8 @@ struct Context {
     start: Start,
     notices: Mutex<Vec<Notice>>,
     lags: Mutex<Vec<Lag>>,
+    reachable: AtomicBool,
+    closing: AtomicBool,
 }
 
 /// Where a partition that was never committed starts.
@@ -86,10 +87,15 @@ impl ClientContext for Context {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
+            self.reachable.store(false, Ordering::Relaxed);
+        }
         context::client_error(&error, reason);
     }
 
     fn stats(&self, statistics: Statistics) {
+        let up = statistics.brokers.values().any(|broker| broker.state == "UP");
+        self.reachable.store(up, Ordering::Relaxed);
         let mut lags = Vec::new();
         for (topic, stats) in &statistics.topics {
             let name: Arc<str> = topic.as_str().into();
@@ -111,6 +117,13 @@ impl ConsumerContext for Context {
         err: RDKafkaRespErr,
         list: &mut TopicPartitionList,
     ) {
+        if self.closing.load(Ordering::Relaxed) {
+            // Nobody will answer any more, and closing waits for it.
+            if let Err(error) = consumer.unassign() {
+                warn!(%error, "partitions could not be given back while leaving the group");
+            }
+            return;
+        }
         let names = names(list);
         let notice = match err {
             RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => Notice::Assigned(names),
@@ -125,16 +138,18 @@ impl ConsumerContext for Context {
 pub struct GroupConsumer {
     consumer: Arc<BaseConsumer<Context>>,
     queues: HashMap<TopicPartition, PartitionQueue<Context>>,
+    /// Records that came before their partition had a queue; they are ahead of those in it.
+    early: HashMap<TopicPartition, VecDeque<Record>>,
     wake: Wake,
 }
 
 /// A handle by which transactions name the group member on whose behalf they commit.
-#[derive(Clone)]
-pub struct Member(Arc<BaseConsumer<Context>>);
+pub struct Member(Weak<BaseConsumer<Context>>);
 
 impl Member {
+    /// Returns the member's identity and generation; `None` when it has left.
     pub(super) fn metadata(&self) -> Option<ConsumerGroupMetadata> {
-        self.0.group_metadata()
+        self.0.upgrade()?.group_metadata()
     }
 }
 
@@ -145,28 +160,40 @@ impl GroupConsumer {
     /// The client can't be made from its settings, or the list of topics is malformed.
     pub fn join(connection: &Connection, topics: &[&str], wake: Wake) -> KafkaResult<Self> {
         let start = Start::of(connection.config());
-        let context = Context { start, notices: Mutex::default(), lags: Mutex::default() };
+        let context = Context {
+            start,
+            notices: Mutex::default(),
+            lags: Mutex::default(),
+            reachable: AtomicBool::new(false),
+            closing: AtomicBool::new(false),
+        };
         let client = connection.group_consumer();
         let mut consumer: BaseConsumer<Context> = client.create_with_context(context)?;
         let waker = wake.clone();
         consumer.set_nonempty_callback(move || waker());
         consumer.subscribe(topics)?;
-        Ok(Self { consumer: Arc::new(consumer), queues: HashMap::new(), wake })
+        let (queues, early) = Default::default();
+        Ok(Self { consumer: Arc::new(consumer), queues, early, wake })
     }
 
     /// Returns the handle for transactions.
     pub fn member(&self) -> Member {
-        Member(self.consumer.clone())
+        Member(Arc::downgrade(&self.consumer))
     }
 
     /// Serves the client and returns what the group had to say.
-    pub fn poll(&self) -> Vec<Notice> {
-        let mut records = Vec::new();
+    pub fn poll(&mut self) -> Vec<Notice> {
+        let mut fatal = None;
         while let Some(polled) = self.consumer.poll(Duration::ZERO) {
             match polled {
-                Ok(message) => records.push(Notice::Record(record(&message, None))),
+                Ok(message) => {
+                    let record = record(&message, None);
+                    let Origin { topic, partition, .. } = record.origin.clone();
+                    let name = TopicPartition { topic, partition };
+                    self.early.entry(name).or_default().push_back(record);
+                }
                 Err(KafkaError::MessageConsumptionFatal(code)) => {
-                    records.push(Notice::Fatal(format!("the consumer failed: {code}")));
+                    fatal = Some(Notice::Fatal(format!("the consumer failed: {code}")));
                     break;
                 }
                 // Of a topic that doesn't exist yet, a broker that is away: librdkafka tries again by itself.
@@ -174,9 +201,7 @@ impl GroupConsumer {
             }
         }
         let mut notices = self.consumer.context().notices.lock().expect("no holder panics");
-        let mut notices = std::mem::take(&mut *notices);
-        notices.extend(records);
-        notices
+        notices.drain(..).chain(fatal).collect()
     }
 
     /// Asks for the committed positions, off this thread, as often as it takes; `done` gets the answer.
@@ -228,7 +253,12 @@ impl GroupConsumer {
     }
 
     /// Takes the next record of a partition, if one has been fetched.
-    pub fn fetch(&self, name: &TopicPartition) -> Option<Record> {
+    pub fn fetch(&mut self, name: &TopicPartition) -> Option<Record> {
+        if !self.early.is_empty()
+            && let Some(record) = self.early.get_mut(name).and_then(VecDeque::pop_front)
+        {
+            return Some(record);
+        }
         let queue = self.queues.get(name)?;
         match queue.poll(Duration::ZERO)? {
             Ok(message) => Some(record(&message, Some(name))),
@@ -244,6 +274,7 @@ impl GroupConsumer {
         let mut list = TopicPartitionList::with_capacity(names.len());
         for name in names {
             self.queues.remove(name);
+            self.early.remove(name);
             list.add_partition(&name.topic, name.partition);
         }
         // It fails when the group has taken them already, which is as good.
@@ -257,8 +288,14 @@ impl GroupConsumer {
         self.consumer.context().lags.lock().expect("no holder of the lock panics").clone()
     }
 
+    /// Tells whether a broker was reachable when last looked at, within seconds.
+    pub fn reaches_broker(&self) -> bool {
+        self.consumer.context().reachable.load(Ordering::Relaxed)
+    }
+
     /// Leaves the group, and gives up after `timeout`: closing waits for brokers that may be away.
     pub fn leave(mut self, timeout: Duration) {
+        self.consumer.context().closing.store(true, Ordering::Relaxed);
         self.queues.clear();
         let (done, closed) = std::sync::mpsc::channel();
         let close = move || {

@@ -72,6 +72,11 @@ impl Gathering {
         self.endings.len()
     }
 
+    /// Tells whether there are endings that aren't committed.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.on_its_way.is_some() || !self.endings.is_empty()
+    }
+
     fn free_later(&mut self, id: PartitionId, bytes: usize) {
         match self.bytes.iter_mut().find(|(other, _)| *other == id) {
             Some((_, sum)) => *sum += bytes,

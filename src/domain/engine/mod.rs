@@ -66,6 +66,14 @@ pub struct Policy {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct AttemptId(u64);
 
+#[cfg(test)]
+impl AttemptId {
+    /// Names an attempt that no engine started.
+    pub(crate) fn of_none() -> Self {
+        Self(0)
+    }
+}
+
 /// An attempt to make now.
 #[derive(Debug)]
 pub struct Attempt {
@@ -206,6 +214,11 @@ impl Engine {
     pub fn has_room(&self, id: PartitionId) -> bool {
         self.bytes < self.policy.max_bytes_in_flight
             && self.partitions.get(&id).is_some_and(Partition::has_room)
+    }
+
+    /// Returns the first offset of a partition that wasn't taken up.
+    pub fn position(&self, id: PartitionId) -> Option<NextOffset> {
+        self.partitions.get(&id).map(|partition| partition.window.next())
     }
 
     /// Takes up a record of a partition that has room. Records come in the order of their offsets.
@@ -390,6 +403,12 @@ impl Engine {
     /// Returns how many attempts run.
     pub fn in_flight(&self) -> usize {
         self.air.len()
+    }
+
+    /// Tells whether something is in hand that should move.
+    pub fn has_work(&self) -> bool {
+        self.partitions.values().any(|partition| partition.window.unsettled() > 0)
+            || self.gathering.is_waiting()
     }
 
     /// Returns how many deliveries wait in lanes.

@@ -188,7 +188,7 @@ impl Writer {
 
     /// Returns the metadata: empty when there is nothing to say.
     pub(super) fn finish(self, frontier: NextOffset, cursor: Option<SubscriptionHash>) -> String {
-        let frontier = self.cut.map_or(frontier, |cut| NextOffset(cut.0));
+        let frontier = self.cut.map_or(frontier, |cut| cut.at());
         let cursor = cursor.filter(|_| self.cut.is_none());
         if self.entries.is_empty() && frontier == self.watermark {
             return String::new();

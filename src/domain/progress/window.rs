@@ -191,7 +191,7 @@ impl Window {
 
     /// Returns the first offset that is not settled: what may be committed.
     pub fn watermark(&self) -> NextOffset {
-        self.slots.front().map_or(self.next, |slot| NextOffset(slot.offset.0))
+        self.slots.front().map_or(self.next, |slot| slot.offset.at())
     }
 
     /// Returns when the record at the watermark was opened, if one is open.

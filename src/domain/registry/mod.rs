@@ -24,6 +24,7 @@ pub struct Registry {
     any_tenant: Topics,
     /// Those of one tenant.
     by_tenant: FxHashMap<Arc<str>, Topics>,
+    active: usize,
 }
 
 /// The tries of one tenant, or of none.
@@ -71,6 +72,7 @@ impl Registry {
         if subscription.state == Activity::Inactive {
             return;
         }
+        self.active += 1;
         let topics = match &subscription.tenant {
             None => &mut self.any_tenant,
             Some(tenant) => self.by_tenant.entry(tenant.clone()).or_default(),
@@ -98,6 +100,11 @@ impl Registry {
     /// Returns how many subscriptions there are, active or not.
     pub fn len(&self) -> usize {
         self.by_id.len()
+    }
+
+    /// Returns how many subscriptions are active.
+    pub fn active(&self) -> usize {
+        self.active
     }
 
     /// Tells whether there is no subscription.
@@ -136,6 +143,7 @@ impl Registry {
         if subscription.state == Activity::Inactive {
             return;
         }
+        self.active -= 1;
         match &subscription.tenant {
             None => self.any_tenant.remove(subscription),
             Some(tenant) => {

@@ -1,0 +1,56 @@
+//! Answers: the status, the wish to be left alone, and the beginning of what was said.
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use reqwest::Response;
+use reqwest::header::RETRY_AFTER;
+
+use super::text::printable;
+use crate::domain::outcome::{self, Answer};
+
+/// The bytes of a body after which no more is read and the connection is dropped. To read on would cost more than a
+/// new connection does.
+const BODY_MAX: usize = 16 << 10;
+
+/// The most bytes of an excerpt.
+const EXCERPT_MAX: usize = 1024;
+/// The bytes kept for it: a character that begins within the excerpt is whole, and then cut off as a whole.
+const KEPT_MAX: usize = EXCERPT_MAX + 3;
+
+/// Reads an answer whose headers have come; `now` is what a date in `Retry-After` is counted from.
+///
+/// A body is read to its end so that its connection can be used again, but not further than [`BODY_MAX`]; one that
+/// breaks off is what came of it. Only the caller's deadline bounds the time.
+pub(super) async fn read(response: Response, now: Timestamp) -> Answer {
+    let status = response.status();
+    let retry_after = response.headers().get(RETRY_AFTER);
+    let retry_after = retry_after.and_then(|value| value.to_str().ok());
+    let retry_after = retry_after.and_then(|value| outcome::retry_after(value, now));
+    let excerpt = if status.is_success() {
+        consume(response, |_| {}).await;
+        None
+    } else {
+        excerpt(response).await
+    };
+    Answer { status: status.as_u16(), retry_after, excerpt }
+}
+
+async fn excerpt(response: Response) -> Option<Box<str>> {
+    let mut kept = Vec::new();
+    consume(response, |chunk| {
+        let room = KEPT_MAX - kept.len();
+        kept.extend_from_slice(&chunk[..room.min(chunk.len())]);
+    })
+    .await;
+    Some(printable(&kept, EXCERPT_MAX)).filter(|text| !text.is_empty())
+}
+
+/// Hands out a body's chunks until it ends, breaks off or is long enough.
+async fn consume(mut response: Response, mut take: impl FnMut(&Bytes)) {
+    let mut length = 0;
+    while length < BODY_MAX {
+        let Ok(Some(chunk)) = response.chunk().await else { break };
+        length += chunk.len();
+        take(&chunk);
+    }
+}

@@ -1,0 +1,104 @@
+//! The HTTP client's settings: ours, and all that would otherwise be somebody's default.
+
+use std::fmt;
+use std::time::Duration;
+
+use reqwest::{Client, ClientBuilder, redirect};
+
+use crate::config::Delivery;
+
+/// How long a connection may lie idle. Load balancers commonly give up on theirs after 60 s: ours goes first, so that
+/// a request rarely meets a connection that is being closed.
+const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(50);
+
+/// How often a busy HTTP/2 connection is asked for a sign of life. Without it, a dead one would stay in the pool and
+/// fail every request of its host: a timeout ends only the stream.
+const PING_INTERVAL: Duration = Duration::from_secs(15);
+/// How long the sign of life may take.
+const PING_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What an HTTP/2 server may send unasked, in bytes: on one stream, and on one connection. Answers are read to 16 KiB.
+const STREAM_WINDOW: u32 = 64 << 10;
+const CONNECTION_WINDOW: u32 = 1 << 20;
+
+/// What requests are bounded by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// The deadline of an attempt whose subscription sets none, from DNS to the last byte read.
+    pub timeout: Duration,
+    /// The part of it that DNS, connect and TLS may take, at most `timeout`.
+    pub connect_timeout: Duration,
+    /// The largest body in bytes that is sent.
+    pub max_body: usize,
+    /// How many attempts run at once; so many idle connections of one host are kept, and no more.
+    pub max_in_flight: usize,
+}
+
+impl Settings {
+    fn problem(&self) -> Option<&'static str> {
+        if self.connect_timeout.is_zero() || self.connect_timeout > self.timeout {
+            Some("the connect timeout must be more than nothing and not more than the timeout")
+        } else if self.max_body == 0 || self.max_in_flight == 0 {
+            Some("the largest body and the attempts that run at once must be more than nothing")
+        } else {
+            None
+        }
+    }
+}
+
+impl From<&Delivery> for Settings {
+    fn from(delivery: &Delivery) -> Self {
+        Self {
+            timeout: delivery.timeout,
+            connect_timeout: delivery.connect_timeout,
+            max_body: delivery.max_body,
+            max_in_flight: delivery.max_in_flight,
+        }
+    }
+}
+
+/// Why there can be no sender.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SetupError {
+    /// The settings contradict each other.
+    Settings(&'static str),
+    /// The client can't be built; most often the system has no certificates of authorities.
+    Client(Box<str>),
+}
+
+impl fmt::Display for SetupError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Settings(problem) => f.write_str(problem),
+            Self::Client(problem) => write!(f, "the HTTP client can't be set up: {problem}"),
+        }
+    }
+}
+
+impl std::error::Error for SetupError {}
+
+/// Describes the client.
+///
+/// Names are resolved by the system, on the runtime's threads for blocking work; a resolver that judges addresses is
+/// added to this builder.
+///
+/// # Errors
+/// [`SetupError::Settings`].
+pub(super) fn builder(settings: &Settings) -> Result<ClientBuilder, SetupError> {
+    if let Some(problem) = settings.problem() {
+        return Err(SetupError::Settings(problem));
+    }
+    Ok(Client::builder()
+        .user_agent(concat!("kafka-webhooks/", env!("CARGO_PKG_VERSION")))
+        .redirect(redirect::Policy::none())
+        .referer(false)
+        .no_proxy()
+        .connect_timeout(settings.connect_timeout)
+        .pool_idle_timeout(POOL_IDLE_TIMEOUT)
+        .pool_max_idle_per_host(settings.max_in_flight)
+        .tcp_nodelay(true)
+        .http2_keep_alive_interval(PING_INTERVAL)
+        .http2_keep_alive_timeout(PING_TIMEOUT)
+        .http2_initial_stream_window_size(STREAM_WINDOW)
+        .http2_initial_connection_window_size(CONNECTION_WINDOW))
+}

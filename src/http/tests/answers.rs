@@ -1,0 +1,100 @@
+//! What comes back.
+
+use super::server::{Reply, Server, answer, with_length};
+use super::*;
+
+/// Checks what an answer is read as: its status, the seconds of `Retry-After`, and the excerpt.
+async fn check(reply: Reply, expect: (u16, Option<u64>, Option<&str>)) {
+    let server = Server::start(|_| reply).await;
+    let attempted = send_to(&sender(), &url("http", server.port)).await;
+    let answer = attempted.end.expect("there is an answer");
+    let retry_after = answer.retry_after.map(|wait| wait.as_secs());
+    assert_eq!((answer.status, retry_after, answer.excerpt.as_deref()), expect);
+}
+
+#[tokio::test]
+async fn a_success_has_no_excerpt() {
+    check(answer("200 OK", b"thanks"), (200, None, None)).await;
+    check(Reply::Bytes(b"HTTP/1.1 204 No Content\r\n\r\n".to_vec()), (204, None, None)).await;
+}
+
+#[tokio::test]
+async fn a_redirect_is_an_answer_and_its_location_is_not_asked() {
+    for status in [301, 302, 303, 307, 308] {
+        let reply = |port| {
+            let head = format!("{status} Elsewhere\r\nlocation: http://127.0.0.1:{port}/other");
+            answer(&head, b"")
+        };
+        let mut server = Server::start(reply).await;
+        let attempted = send_to(&sender(), &url("http", server.port)).await;
+        assert_eq!(attempted.end.map(|answer| answer.status), Ok(status));
+        let lines: Vec<_> = server.seen().into_iter().map(|seen| seen.line).collect();
+        assert_eq!(lines, ["POST /hooks?token=hunter2 HTTP/1.1"]);
+    }
+}
+
+#[tokio::test]
+async fn retry_after_is_seconds_or_a_date() {
+    let busy = |value: &str| answer(&format!("503 Busy\r\nretry-after: {value}"), b"");
+    check(busy("120"), (503, Some(120), None)).await;
+    check(busy("Wed, 15 Jan 2025 10:29:00 GMT"), (503, Some(0), None)).await;
+    check(busy("soon"), (503, None, None)).await;
+}
+
+#[tokio::test]
+async fn a_date_in_retry_after_counts_from_the_answer() {
+    let head = "429 Slow Down\r\nretry-after: Wed, 15 Jan 2025 10:40:00 GMT";
+    let server = Server::start(|_| answer(head, b"")).await;
+    let attempted = send_to(&sender(), &url("http", server.port)).await;
+    let wait = attempted.end.ok().and_then(|answer| answer.retry_after).expect("a date is read");
+    let ten_minutes = Duration::from_secs(600);
+    assert!((ten_minutes - attempted.latency..ten_minutes).contains(&wait), "{wait:?}");
+}
+
+#[tokio::test]
+async fn an_excerpt_is_the_beginning_as_clean_text() {
+    let check = async |body: &[u8], expect: &str| {
+        check(answer("500 Oops", body), (500, None, Some(expect))).await;
+    };
+    check("schön".as_bytes(), "schön").await;
+    check(b"a\r\n\x1b[31mb\x00\xc2\x9bc", "a   [31mb  c").await;
+    check(b"a\xffb", "a\u{fffd}b").await;
+    let (x, e) = ("x".repeat(1022), "é".repeat(512));
+    check("x".repeat(4096).as_bytes(), &"x".repeat(1024)).await;
+    check("é".repeat(600).as_bytes(), &e).await;
+    check(format!("{x}€€").as_bytes(), &x).await;
+    check(b"\xff".repeat(2000).as_slice(), &"\u{fffd}".repeat(341)).await;
+}
+
+#[tokio::test]
+async fn a_body_that_breaks_off_leaves_the_answer_as_it_is() {
+    let cut = |status| Reply::Last(with_length(status, 100, b"begun"));
+    check(cut("200 OK"), (200, None, None)).await;
+    check(cut("410 Gone"), (410, None, Some("begun"))).await;
+    let head = "HTTP/1.1 400 Bad\r\ntransfer-encoding: chunked\r\n\r\n3\r\nbad\r\nnonsense";
+    check(Reply::Last(head.into()), (400, None, Some("bad"))).await;
+}
+
+#[tokio::test]
+async fn an_endless_body_ends_after_16_kib() {
+    for status in ["200 OK", "500 Oops"] {
+        let server = Server::start(|_| Reply::Endless(with_length(status, 1 << 40, b""))).await;
+        let attempted = send_to(&sender(), &url("http", server.port)).await;
+        let answer = attempted.end.expect("there is an answer");
+        assert_eq!(answer.excerpt.map_or(0, |text| text.len()) % 1024, 0);
+        // What the sockets' buffers took is the kernel's and bounded by it.
+        assert!(server.sent() < 32 << 20, "{}", server.sent());
+    }
+}
+
+#[tokio::test]
+async fn a_connection_is_kept_for_the_next_attempt() {
+    for status in ["200 OK", "503 Busy"] {
+        let mut server = Server::start(|_| answer(status, &[b'x'; 16 << 10])).await;
+        let sender = sender();
+        for sender in [&sender, &sender.clone(), &sender] {
+            send_to(sender, &url("http", server.port)).await.end.expect("there is an answer");
+        }
+        assert_eq!((server.connections(), server.seen().len()), (1, 3));
+    }
+}

@@ -1,0 +1,91 @@
+//! HTTP/2, which a server chooses by ALPN.
+
+use axum::http::Response;
+use h2::Reason as Code;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio_rustls::TlsAcceptor;
+
+use super::server::http2::Stream;
+use super::server::{listen, serve_h2, tls};
+use super::*;
+use crate::domain::outcome::Reason;
+
+/// Sends the usual event, three attempts one after the other, to a server whose streams `respond` answers on one
+/// connection.
+async fn send_three(respond: impl FnMut(usize, Stream) + Send + 'static) -> Vec<Attempted> {
+    let (config, certificate) = tls("h2");
+    let (listener, port) = listen().await;
+    let server = tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.expect("it listens");
+        serve_h2(stream, config, respond).await;
+    });
+    let sender = trusting(certificate);
+    let mut ends = Vec::new();
+    for _ in 0..3 {
+        ends.push(send_to(&sender, &url("https", port)).await);
+    }
+    server.abort();
+    ends
+}
+
+fn ok((_, mut place): Stream) {
+    let response = Response::builder().status(200).body(()).expect("a response");
+    place.send_response(response, true).expect("the client listens");
+}
+
+#[tokio::test]
+async fn attempts_share_a_connection_and_keep_userinfo_out_of_the_authority() {
+    let ends = send_three(|_, stream| {
+        let request = &stream.0;
+        let authority = request.uri().authority().expect("there is an authority").as_str();
+        assert!(authority.starts_with("127.0.0.1:"), "{authority}");
+        assert_eq!(request.headers()["authorization"], "Basic aHVudGVyMjpodW50ZXIy");
+        assert_eq!(request.headers()["x-webhook-attempt"], "2");
+        ok(stream);
+    });
+    for attempted in ends.await {
+        assert_eq!(attempted.end.map(|answer| answer.status), Ok(200));
+    }
+}
+
+#[tokio::test]
+async fn what_the_server_says_it_has_not_processed_is_sent_again() {
+    let ends = send_three(|count, mut stream| match count {
+        0 | 1 => stream.1.send_reset(Code::REFUSED_STREAM),
+        _ => ok(stream),
+    });
+    for attempted in ends.await {
+        assert_eq!(attempted.end.map(|answer| answer.status), Ok(200));
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_the_server_resets_is_a_reset() {
+    let ends = send_three(|count, mut stream| match count {
+        0 => stream.1.send_reset(Code::INTERNAL_ERROR),
+        _ => ok(stream),
+    });
+    let ends = ends.await;
+    let failure = ends[0].end.as_ref().expect_err("it fails");
+    assert_eq!(failure.reason, Reason::Reset, "{failure:?}");
+    assert!(ends[1].end.is_ok() && ends[2].end.is_ok());
+}
+
+#[tokio::test]
+async fn a_server_that_promises_http2_and_does_not_speak_it_fails_the_protocol() {
+    let (config, certificate) = tls("h2");
+    let (listener, port) = listen().await;
+    let server = tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.expect("it listens");
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let mut stream = acceptor.accept(stream).await.expect("it is trusted");
+        stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await.expect("it is taken");
+        stream.flush().await.expect("it is taken");
+        // Until the client closes.
+        let _ = stream.read_to_end(&mut Vec::new()).await;
+    });
+    let sender = trusting(certificate);
+    let failure = send_to(&sender, &url("https", port)).await.end.expect_err("it fails");
+    assert_eq!(failure.reason, Reason::Protocol, "{failure:?}");
+    server.await.expect("the server doesn't panic");
+}

@@ -1,0 +1,214 @@
+//! Servers on loopback that answer as a test wants it, rightly and wrongly.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::crypto::aws_lc_rs;
+use tokio_rustls::rustls::pki_types::PrivateKeyDer;
+
+/// What a server does once it has read a request.
+#[derive(Clone)]
+pub enum Reply {
+    /// It sends these bytes and reads the next request.
+    Bytes(Vec<u8>),
+    /// It sends these bytes and closes the connection.
+    Last(Vec<u8>),
+    /// It sends these bytes, and then nothing.
+    Stall(Vec<u8>),
+    /// It sends these bytes, and then `x` as long as it is let.
+    Endless(Vec<u8>),
+}
+
+/// Returns an answer with a length, `head` without the line's end of its last header.
+pub fn answer(head: &str, body: &[u8]) -> Reply {
+    Reply::Bytes(with_length(head, body.len(), body))
+}
+
+/// Returns an answer that says it has this length, whatever it has.
+pub fn with_length(head: &str, length: usize, body: &[u8]) -> Vec<u8> {
+    let head = format!("HTTP/1.1 {head}\r\ncontent-length: {length}\r\n\r\n");
+    [head.as_bytes(), body].concat()
+}
+
+/// A request as it came over the wire.
+pub struct Seen {
+    pub line: String,
+    /// Names as they were sent, in their order.
+    pub headers: Vec<(String, String)>,
+    pub body: Vec<u8>,
+}
+
+impl Seen {
+    pub fn header(&self, name: &str) -> &str {
+        let header = self.headers.iter().find(|(known, _)| known == name);
+        &header.unwrap_or_else(|| panic!("{name} is missing")).1
+    }
+}
+
+/// A server on a free port of 127.0.0.1; dropping it closes its connections.
+pub struct Server {
+    pub port: u16,
+    connections: Arc<AtomicUsize>,
+    sent: Arc<AtomicUsize>,
+    seen: mpsc::UnboundedReceiver<Seen>,
+    task: JoinHandle<()>,
+}
+
+impl Server {
+    /// Starts a server that does the same with every request, but for what depends on its own port.
+    pub async fn start(reply: impl FnOnce(u16) -> Reply) -> Self {
+        Self::start_with(reply, None).await
+    }
+
+    /// Starts the same behind TLS.
+    pub async fn start_tls(reply: Reply, tls: ServerConfig) -> Self {
+        Self::start_with(|_| reply, Some(TlsAcceptor::from(Arc::new(tls)))).await
+    }
+
+    async fn start_with(reply: impl FnOnce(u16) -> Reply, tls: Option<TlsAcceptor>) -> Self {
+        let (listener, port) = listen().await;
+        let reply = reply(port);
+        let (sender, seen) = mpsc::unbounded_channel();
+        let (connections, sent) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
+        let (accepted, written) = (connections.clone(), sent.clone());
+        let task = tokio::spawn(async move {
+            // Dropped with the task, it ends the tasks of all connections.
+            let mut tasks = tokio::task::JoinSet::new();
+            while let Ok((stream, _)) = listener.accept().await {
+                accepted.fetch_add(1, Ordering::SeqCst);
+                let (reply, sender, written) = (reply.clone(), sender.clone(), written.clone());
+                let tls = tls.clone();
+                tasks.spawn(async move {
+                    match tls {
+                        None => serve(stream, reply, sender, written).await,
+                        Some(tls) => {
+                            let Ok(stream) = tls.accept(stream).await else { return };
+                            serve(stream, reply, sender, written).await;
+                        }
+                    }
+                });
+            }
+        });
+        Self { port, connections, sent, seen, task }
+    }
+
+    /// Returns how many connections were accepted.
+    pub fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
+    }
+
+    /// Returns how many bytes its connections took of its answers.
+    pub fn sent(&self) -> usize {
+        self.sent.load(Ordering::SeqCst)
+    }
+
+    /// Returns the requests so far that weren't returned before.
+    pub fn seen(&mut self) -> Vec<Seen> {
+        std::iter::from_fn(|| self.seen.try_recv().ok()).collect()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+pub async fn listen() -> (TcpListener, u16) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has free ports");
+    let port = listener.local_addr().expect("a bound socket has an address").port();
+    (listener, port)
+}
+
+async fn serve(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    reply: Reply,
+    sender: mpsc::UnboundedSender<Seen>,
+    written: Arc<AtomicUsize>,
+) {
+    while let Some(seen) = read_request(&mut stream).await {
+        // The test may be over and its receiver gone.
+        let _ = sender.send(seen);
+        let (Reply::Bytes(bytes)
+        | Reply::Last(bytes)
+        | Reply::Stall(bytes)
+        | Reply::Endless(bytes)) = &reply;
+        if stream.write_all(bytes).await.is_err() || stream.flush().await.is_err() {
+            return;
+        }
+        match reply {
+            Reply::Bytes(_) => {}
+            Reply::Last(_) => return,
+            Reply::Stall(_) => std::future::pending().await,
+            Reply::Endless(_) => {
+                while let Ok(count) = stream.write(&[b'x'; 4096]).await {
+                    written.fetch_add(count, Ordering::SeqCst);
+                }
+                return;
+            }
+        }
+    }
+}
+
+async fn read_request(stream: &mut (impl AsyncRead + Unpin)) -> Option<Seen> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(stream.read_u8().await.ok()?);
+    }
+    let head = String::from_utf8(head).expect("requests have heads of ASCII");
+    let mut lines = head.trim_end().split("\r\n").map(str::to_owned);
+    let line = lines.next().expect("splitting gives at least one part");
+    let headers = lines.map(|line| {
+        let (name, value) = line.split_once(": ").expect("a header has a name and a value");
+        (name.to_owned(), value.to_owned())
+    });
+    let mut seen = Seen { line, headers: headers.collect(), body: Vec::new() };
+    let length = seen.header("content-length").parse().expect("a length is a number");
+    seen.body.resize(length, 0);
+    stream.read_exact(&mut seen.body).await.ok()?;
+    Some(seen)
+}
+
+/// Returns the settings of a TLS server that calls itself 127.0.0.1, and its certificate, which signs itself.
+pub fn tls(alpn: &str) -> (ServerConfig, reqwest::Certificate) {
+    let own = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]);
+    let own = own.expect("a certificate can be made");
+    let key = PrivateKeyDer::try_from(own.signing_key.serialize_der()).expect("it is in PKCS #8");
+    let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("the provider has the usual versions")
+        .with_no_client_auth()
+        .with_single_cert(vec![own.cert.der().clone()], key);
+    let mut config = config.expect("key and certificate belong together");
+    config.alpn_protocols = vec![alpn.into()];
+    (config, reqwest::Certificate::from_der(own.cert.der()).expect("a certificate"))
+}
+
+/// Serves HTTP/2 on a connection: hands each stream to `respond`, which is told how many came before.
+pub async fn serve_h2(
+    stream: TcpStream,
+    tls: ServerConfig,
+    mut respond: impl FnMut(usize, http2::Stream),
+) {
+    let stream = TlsAcceptor::from(Arc::new(tls)).accept(stream).await.expect("it is trusted");
+    let mut connection = h2::server::handshake(stream).await.expect("it speaks HTTP/2");
+    let mut count = 0;
+    while let Some(Ok(stream)) = connection.accept().await {
+        respond(count, stream);
+        count += 1;
+    }
+}
+
+/// The types of an HTTP/2 server's side.
+pub mod http2 {
+    /// A request and the place for its answer.
+    pub type Stream = (Request, h2::server::SendResponse<bytes::Bytes>);
+    /// A request whose body isn't read.
+    pub type Request = axum::http::Request<h2::RecvStream>;
+}

@@ -1,0 +1,6 @@
+//! What operators see: health, metrics, logs, and the port that shows them. Nothing here changes what is delivered.
+
+pub mod health;
+pub mod logs;
+pub mod metrics;
+pub mod server;

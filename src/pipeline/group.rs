@@ -1,0 +1,261 @@
+//! The group's side of a session: which partitions are in hand, which are coming, which are going.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use tracing::{info, warn};
+
+use super::inbox::{Inbox, Input};
+use crate::config::Config;
+use crate::domain::engine::{Engine, PartitionId, Role};
+use crate::domain::record::{Record, TopicPartition};
+use crate::domain::tiers::TierIndex;
+use crate::kafka::consumer::{Committed, GroupConsumer, Lag, Member, Notice};
+use crate::kafka::{Connection, KafkaError};
+
+/// The most records that are taken from one partition before the next has its turn.
+const TURN: usize = 64;
+
+/// The longest that revoked partitions are held while their attempts end.
+const HANDOVER_MAX: Duration = Duration::from_secs(20);
+
+/// How long leaving the group may take.
+const LEAVE: Duration = Duration::from_secs(5);
+
+/// The session's membership in the group.
+pub(super) struct Group {
+    consumer: GroupConsumer,
+    inbox: Arc<Inbox>,
+    roles: Roles,
+    /// The partitions in hand.
+    hand: Vec<(TopicPartition, PartitionId)>,
+    /// The partitions whose committed positions are being asked for.
+    coming: HashSet<TopicPartition>,
+    /// Revocations that are not answered yet.
+    going: Vec<Handover>,
+    handover: Duration,
+    /// Whether the group has assigned anything yet, be it nothing.
+    assigned: bool,
+}
+
+/// Revoked partitions, which go back together: the group takes one answer.
+struct Handover {
+    names: Vec<TopicPartition>,
+    open: Vec<PartitionId>,
+    deadline: Instant,
+}
+
+/// What the records of each topic are.
+struct Roles {
+    deliver: Arc<str>,
+    tiers: Vec<Arc<str>>,
+}
+
+impl Roles {
+    fn of(&self, topic: &str) -> Role {
+        if *topic == *self.deliver {
+            return Role::Deliver;
+        }
+        let tier = self.tiers.iter().position(|tier| **tier == *topic);
+        tier.map_or(Role::Events, |tier| Role::Tier(TierIndex(tier)))
+    }
+}
+
+impl Group {
+    /// Joins the group for all topics that bring deliveries.
+    pub(super) fn join(connection: &Connection, inbox: &Arc<Inbox>) -> Result<Self, KafkaError> {
+        let config = connection.config();
+        let tiers: Vec<_> = config.topics.tiers.iter().map(|tier| tier.topic.clone()).collect();
+        let ours = tiers.iter().chain([&config.topics.deliver]).map(|topic| &**topic);
+        let topics: Vec<&str> = config.sources.topics().chain(ours).collect();
+        let wake = inbox.clone();
+        let consumer = GroupConsumer::join(connection, &topics, Arc::new(move || wake.wake()))?;
+        Ok(Self {
+            consumer,
+            inbox: inbox.clone(),
+            roles: Roles { deliver: config.topics.deliver.clone(), tiers },
+            hand: Vec::new(),
+            coming: HashSet::new(),
+            going: Vec::new(),
+            handover: handover(config),
+            assigned: false,
+        })
+    }
+
+    pub(super) fn member(&self) -> Member {
+        self.consumer.member()
+    }
+
+    pub(super) fn lags(&self) -> Vec<Lag> {
+        self.consumer.lags()
+    }
+
+    pub(super) fn is_assigned(&self) -> bool {
+        self.assigned
+    }
+
+    pub(super) fn reaches_broker(&self) -> bool {
+        self.consumer.reaches_broker()
+    }
+
+    /// Serves the consumer and acts on what the group says.
+    ///
+    /// # Errors
+    /// The consumer is of no use any more; the text says why.
+    pub(super) fn poll(&mut self, engine: &mut Engine) -> Result<(), String> {
+        for notice in self.consumer.poll() {
+            match notice {
+                Notice::Assigned(names) => self.assigned(names)?,
+                Notice::Revoked(names) => self.revoked(names, engine),
+                Notice::Lost(names) => self.lost(&names, engine),
+                Notice::Fatal(reason) => return Err(reason),
+            }
+        }
+        Ok(())
+    }
+
+    fn assigned(&mut self, names: Vec<TopicPartition>) -> Result<(), String> {
+        self.assigned = true;
+        if names.is_empty() {
+            return self.start(&[]);
+        }
+        self.coming.extend(names.iter().cloned());
+        let inbox = self.inbox.clone();
+        self.consumer.look_up(names, move |committed| inbox.push(Input::Positions(committed)));
+        Ok(())
+    }
+
+    /// Starts partitions whose committed positions are known now.
+    ///
+    /// # Errors
+    /// The consumer refuses.
+    pub(super) fn positions(
+        &mut self,
+        mut committed: Vec<Committed>,
+        engine: &mut Engine,
+    ) -> Result<(), String> {
+        // What was lost while it was asked for is not ours any more.
+        committed.retain(|committed| self.coming.remove(&committed.name));
+        for Committed { name, next, metadata } in &committed {
+            let role = self.roles.of(&name.topic);
+            let id = engine.assign(name.clone(), role, *next, metadata);
+            self.hand.push((name.clone(), id));
+        }
+        info!(partitions = committed.len(), "partitions taken over");
+        self.start(&committed)
+    }
+
+    fn start(&mut self, committed: &[Committed]) -> Result<(), String> {
+        let started = self.consumer.start(committed);
+        started.map_err(|error| format!("assigned partitions can't be started: {error}"))
+    }
+
+    fn revoked(&mut self, names: Vec<TopicPartition>, engine: &mut Engine) {
+        let open = self.take_from_hand(&names);
+        for id in &open {
+            engine.revoke(*id);
+        }
+        self.going.push(Handover { names, open, deadline: Instant::now() + self.handover });
+    }
+
+    fn lost(&mut self, names: &[TopicPartition], engine: &mut Engine) {
+        warn!(partitions = names.len(), "partitions were lost: the group went on without this member");
+        for id in self.take_from_hand(names) {
+            engine.abandon(id);
+        }
+        self.consumer.give_back(names);
+    }
+
+    fn take_from_hand(&mut self, names: &[TopicPartition]) -> Vec<PartitionId> {
+        let names: HashSet<_> = names.iter().collect();
+        self.coming.retain(|name| !names.contains(name));
+        let gone = self.hand.extract_if(.., |(name, _)| names.contains(name));
+        gone.map(|(_, id)| id).collect()
+    }
+
+    /// Takes records as far as the engine has room; tells whether there were any.
+    pub(super) fn pull(&mut self, engine: &mut Engine, now: Timestamp) -> bool {
+        let mut pulled = false;
+        for (name, id) in &mut self.hand {
+            for _ in 0..TURN {
+                if !engine.has_room(*id) {
+                    break;
+                }
+                let Some(record) = self.consumer.fetch(name) else { break };
+                pulled = true;
+                if went_back(engine, *id, &record) {
+                    warn!(topic = %name.topic, partition = name.partition, offset = record.origin.offset.0,
+                        "offsets went back: the topic was made anew, and is read from here");
+                    engine.abandon(*id);
+                    let next = record.origin.offset.at();
+                    *id = engine.assign(name.clone(), self.roles.of(&name.topic), next, "");
+                }
+                engine.record(*id, record, now);
+            }
+        }
+        // The next round begins with the partition behind the first, so that a budget is shared.
+        if self.hand.len() > 1 {
+            self.hand.rotate_left(1);
+        }
+        pulled
+    }
+
+    /// Gives back what has been let go of, or has run out of time.
+    pub(super) fn release(&mut self, engine: &mut Engine) {
+        while let Some(id) = engine.poll_released() {
+            for handover in &mut self.going {
+                handover.open.retain(|open| *open != id);
+            }
+        }
+        let now = Instant::now();
+        for handover in &mut self.going {
+            if handover.deadline > now || handover.open.is_empty() {
+                continue;
+            }
+            warn!(partitions = handover.open.len(), "attempts outlast the handover of their partitions: the next owner repeats them");
+            for id in handover.open.drain(..) {
+                engine.abandon(id);
+            }
+        }
+        let (done, going) = self.going.drain(..).partition(|handover| handover.open.is_empty());
+        self.going = going;
+        let done: Vec<Handover> = done;
+        for Handover { names, .. } in done {
+            info!(partitions = names.len(), "partitions given back");
+            self.consumer.give_back(&names);
+        }
+    }
+
+    /// Starts to let go of everything.
+    pub(super) fn begin_stop(&mut self, engine: &mut Engine, deadline: Instant) {
+        self.coming.clear();
+        let open: Vec<_> = self.hand.drain(..).map(|(_, id)| id).collect();
+        for id in &open {
+            engine.revoke(*id);
+        }
+        self.going.push(Handover { names: Vec::new(), open, deadline });
+    }
+
+    /// Tells whether nothing is open any more.
+    pub(super) fn is_empty(&self) -> bool {
+        self.hand.is_empty() && self.going.is_empty()
+    }
+
+    /// Leaves the group.
+    pub(super) fn leave(self) {
+        self.consumer.leave(LEAVE);
+    }
+}
+
+fn went_back(engine: &Engine, id: PartitionId, record: &Record) -> bool {
+    engine.position(id).is_some_and(|position| position.includes(record.origin.offset))
+}
+
+/// Returns how long revoked partitions may be held: well below the time after which the group gives up a member.
+fn handover(config: &Config) -> Duration {
+    let session = config.kafka.properties.get("session.timeout.ms");
+    let session = session.and_then(|ms| ms.parse().ok()).map_or(HANDOVER_MAX, Duration::from_millis);
+    (session * 2 / 3).min(HANDOVER_MAX)
+}

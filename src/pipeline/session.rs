@@ -1,0 +1,272 @@
+//! One session: from reading the subscriptions over membership in the group to its end.
+//!
+//! Its thread drives the engine: it takes what happened from the inbox, records from the consumer, and carries out
+//! what the engine decides. A session that fails is replaced by a new one, which reads everything unsettled again;
+//! all state is in Kafka.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use rand::RngExt as _;
+use rand::rngs::SmallRng;
+use tokio::runtime::Handle;
+use tracing::{info, warn};
+
+use super::group::Group;
+use super::inbox::{Inbox, Input};
+use super::run::Stopper;
+use crate::domain::engine::{Attempt, Engine};
+use crate::domain::tiers;
+use crate::http::Sender;
+use crate::kafka::Connection;
+use crate::kafka::ledger::{self, Ledger};
+use crate::kafka::subscriptions::{Change, Follower, News};
+use crate::ops::health::{Health, Load, Readiness, Work};
+use crate::ops::metrics::Metrics;
+
+/// The longest that the driver rests: a wake-up that got lost costs no more.
+const REST: Duration = Duration::from_millis(100);
+
+/// How often health and gauges are brought up to date.
+const TICK: Duration = Duration::from_secs(1);
+
+/// How a session ended.
+pub(super) enum End {
+    /// It was asked to, and let go of everything in time.
+    Stopped,
+    /// It is of no use any more, for this reason.
+    Failed(String),
+}
+
+/// What outlives a session.
+pub(super) struct Surroundings<'a> {
+    pub(super) connection: Connection<'a>,
+    pub(super) runtime: Handle,
+    pub(super) sender: Sender,
+    pub(super) health: Arc<Health>,
+    pub(super) stopper: Stopper,
+    pub(super) batch_size: usize,
+}
+
+/// Whether the session still takes on work.
+#[derive(PartialEq, Eq)]
+enum Phase {
+    Running,
+    Stopping,
+}
+
+pub(super) struct Session<'a> {
+    surroundings: &'a Surroundings<'a>,
+    inbox: Arc<Inbox>,
+    engine: Engine,
+    _follower: Follower,
+    /// `None` until the subscriptions are read: no event is matched before.
+    member: Option<(Group, Ledger)>,
+    producer_ready: bool,
+    phase: Phase,
+    metrics: Metrics,
+    dice: SmallRng,
+    /// Counts whatever moves.
+    progress: u64,
+    next_tick: Instant,
+}
+
+impl<'a> Session<'a> {
+    /// Starts a session.
+    ///
+    /// # Errors
+    /// A client can't be made from the settings.
+    pub(super) fn start(surroundings: &'a Surroundings<'a>, engine: Engine) -> Result<Self, String> {
+        let inbox = Arc::new(Inbox::default());
+        inbox.attach();
+        let news = inbox.clone();
+        let rules = surroundings.connection.config().subscription_rules();
+        let report = move |it| news.push(Input::Subscriptions(it));
+        let follower = Follower::start(&surroundings.connection, rules, report);
+        Ok(Self {
+            surroundings,
+            inbox,
+            engine,
+            _follower: follower.map_err(|error| format!("subscriptions can't be read: {error}"))?,
+            member: None,
+            producer_ready: false,
+            phase: Phase::Running,
+            metrics: Metrics::new(),
+            dice: rand::make_rng(),
+            progress: 0,
+            next_tick: Instant::now(),
+        })
+    }
+
+    /// Drives the engine until the session ends.
+    pub(super) fn run(mut self) -> End {
+        let end = self.drive().map_or_else(End::Failed, |()| End::Stopped);
+        if let Some((group, ledger)) = self.member {
+            drop(ledger);
+            group.leave();
+        }
+        end
+    }
+
+    fn drive(&mut self) -> Result<(), String> {
+        let mut inputs = Vec::new();
+        loop {
+            if self.phase == Phase::Running && self.surroundings.stopper.is_set() {
+                self.begin_stop();
+            }
+            self.inbox.take(&mut inputs);
+            let now = Timestamp::now();
+            self.progress += inputs.len() as u64;
+            for input in inputs.drain(..) {
+                self.handle(input, now)?;
+            }
+            let mut pulled = false;
+            if let Some((group, _)) = &mut self.member {
+                group.poll(&mut self.engine)?;
+                pulled = group.pull(&mut self.engine, now);
+            }
+            self.engine.advance(now);
+            self.carry_out(now);
+            if self.next_tick <= Instant::now() {
+                self.tick(now);
+            }
+            let open = self.member.as_ref().is_some_and(|(group, _)| !group.is_empty());
+            if self.phase == Phase::Stopping && !open {
+                return Ok(());
+            }
+            if pulled {
+                self.progress += 1;
+            } else {
+                self.rest(now);
+            }
+        }
+    }
+
+    fn handle(&mut self, input: Input, now: Timestamp) -> Result<(), String> {
+        match input {
+            Input::Subscriptions(News::Changes(changes)) => changes.into_iter().for_each(|change| self.change(change)),
+            Input::Subscriptions(News::ReadToEnd) => self.join()?,
+            Input::Subscriptions(News::Fatal(reason)) => return Err(reason),
+            Input::Positions(committed) => {
+                if let Some((group, _)) = &mut self.member {
+                    group.positions(committed, &mut self.engine)?;
+                }
+            }
+            Input::Ledger(report) => self.ledger(report, now)?,
+            Input::Attempted(id, subscription, attempted) => {
+                let fraction = self.dice.random();
+                self.engine.attempted(id, &subscription, attempted, now, fraction);
+            }
+        }
+        Ok(())
+    }
+
+    fn change(&mut self, change: Change) {
+        match change {
+            Change::Put(subscription) => self.engine.put_subscription(subscription),
+            Change::Removed(id) => self.engine.remove_subscription(&id),
+            Change::Invalid { id, offset, reason } => {
+                warn!(subscription = %id, offset = offset.0, %reason, "the subscription is invalid: nothing is sent for it");
+                self.engine.invalidate_subscription(id);
+            }
+            Change::BadKey { partition, offset } => {
+                warn!(partition, offset = offset.0, "a subscription's key is no id: the record is passed over");
+            }
+        }
+    }
+
+    fn join(&mut self) -> Result<(), String> {
+        let (registry, invalid) = self.engine.subscriptions();
+        info!(subscriptions = registry.len(), invalid, "subscriptions read");
+        let Surroundings { connection, batch_size, .. } = self.surroundings;
+        let group = Group::join(connection, &self.inbox);
+        let group = group.map_err(|error| format!("the group can't be joined: {error}"))?;
+        let inbox = self.inbox.clone();
+        let report = move |it| inbox.push(Input::Ledger(it));
+        let ledger = Ledger::start(connection, *batch_size, group.member(), report);
+        let ledger = ledger.map_err(|error| format!("the ledger can't be started: {error}"))?;
+        self.member = Some((group, ledger));
+        Ok(())
+    }
+
+    fn ledger(&mut self, report: ledger::Report, now: Timestamp) -> Result<(), String> {
+        match report {
+            ledger::Report::Ready => self.producer_ready = true,
+            ledger::Report::Committed(batch, took) => {
+                self.metrics.committed(took);
+                for (_, ending) in &batch.endings {
+                    self.metrics.ended(ending);
+                }
+                self.engine.batch_committed(&batch);
+            }
+            ledger::Report::Aborted(batch, reason) => {
+                warn!(outcomes = batch.endings.len(), %reason, "a transaction was aborted: its outcomes are written again");
+                self.metrics.aborted();
+                self.engine.batch_aborted(batch, now);
+            }
+            ledger::Report::Fatal(reason) => return Err(format!("the ledger failed: {reason}")),
+        }
+        Ok(())
+    }
+
+    /// Does what the engine has decided.
+    fn carry_out(&mut self, now: Timestamp) {
+        let Some((group, ledger)) = &mut self.member else { return };
+        // No attempt is made before its outcome could be written.
+        while self.producer_ready && let Some(attempt) = self.engine.poll_attempt(now) {
+            attempt_in_background(self.surroundings, &self.inbox, attempt);
+        }
+        if let Some(batch) = self.engine.poll_batch(now) {
+            ledger.write(batch);
+        }
+        group.release(&mut self.engine);
+    }
+
+    fn begin_stop(&mut self) {
+        self.phase = Phase::Stopping;
+        let timeout = self.surroundings.connection.config().shutdown.timeout;
+        info!(in_flight = self.engine.in_flight(), ?timeout, "stopping: what is in flight is waited for");
+        if let Some((group, _)) = &mut self.member {
+            group.begin_stop(&mut self.engine, Instant::now() + timeout);
+        }
+    }
+
+    fn rest(&self, now: Timestamp) {
+        let until = self.engine.next_wake(now).map_or(REST, |wake| tiers::until(wake, now));
+        self.inbox.wait(until.min(REST));
+    }
+
+    fn tick(&mut self, now: Timestamp) {
+        self.next_tick = Instant::now() + TICK;
+        let group = self.member.as_ref().map(|(group, _)| group);
+        let lags = group.map(Group::lags).unwrap_or_default();
+        let tiers = &self.surroundings.connection.config().topics.tiers;
+        self.metrics.stand(&self.engine, &lags, tiers, now);
+        let readiness = Readiness {
+            subscriptions_read: group.is_some(),
+            producer_initialised: self.producer_ready,
+            partitions_assigned: group.is_some_and(Group::is_assigned),
+            broker_reachable: group.is_some_and(Group::reaches_broker),
+        };
+        let (registry, invalid) = self.engine.subscriptions();
+        let load = Load {
+            partitions: self.engine.standings().count(),
+            in_flight: self.engine.in_flight(),
+            queued: self.engine.queued(),
+            subscriptions: registry.len(),
+            invalid_subscriptions: invalid,
+        };
+        let work = if readiness.broker_reachable && self.engine.has_work() { Work::Waiting } else { Work::None };
+        self.surroundings.health.report(readiness, load, self.progress, work);
+    }
+}
+
+/// Makes an attempt as a task of its own; its end comes through the inbox.
+fn attempt_in_background(surroundings: &Surroundings, inbox: &Arc<Inbox>, attempt: Attempt) {
+    let (sender, inbox) = (surroundings.sender.clone(), inbox.clone());
+    surroundings.runtime.spawn(async move {
+        let attempted = sender.send(&attempt, Timestamp::now()).await;
+        inbox.push(Input::Attempted(attempt.id, attempt.subscription, attempted));
+    });
+}

@@ -1,0 +1,44 @@
+//! The core in virtual time: one seed, one run.
+//!
+//! Engines share a simulated cluster, group and receivers. Crashes, rebalances, lost partitions, aborted transactions,
+//! late and double results, and changes of subscriptions happen as a seed's dice say. Every step is checked against
+//! the invariants in `invariants.rs`. A seed that fails prints how to run it alone.
+
+mod cluster;
+mod invariants;
+mod receivers;
+mod world;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use world::World;
+
+/// Names the variable that runs one seed alone.
+const SEED: &str = "SIMULATION_SEED";
+
+/// The seeds of every test run.
+const SEEDS: u64 = 300;
+
+#[test]
+fn every_delivery_ends_once_whatever_happens() {
+    if let Ok(seed) = std::env::var(SEED) {
+        let seed = seed.parse().expect("SIMULATION_SEED is a number");
+        let summary = World::new(seed).run();
+        println!("seed {seed}: {summary:?}");
+        return;
+    }
+    let mut total = world::Summary::default();
+    for seed in 0..SEEDS {
+        let run = catch_unwind(AssertUnwindSafe(|| World::new(seed).run()));
+        match run {
+            Ok(summary) => total += summary,
+            Err(_) => {
+                panic!("seed {seed} fails; alone: {SEED}={seed} cargo test --test simulation")
+            }
+        }
+    }
+    println!("{SEEDS} seeds: {total:?}");
+    // A simulation in which nothing goes wrong proves nothing.
+    assert!(total.crashes > SEEDS && total.aborts > SEEDS && total.rebalances > SEEDS);
+    assert!(total.stale > 0 && total.repeats > 0 && total.dead_letters > 0 && total.moves > 0);
+}
