@@ -10,6 +10,8 @@ mod receivers;
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use world::World;
 
@@ -27,18 +29,31 @@ fn every_delivery_ends_once_whatever_happens() {
         println!("seed {seed}: {summary:?}");
         return;
     }
-    let mut total = world::Summary::default();
-    for seed in 0..SEEDS {
-        let run = catch_unwind(AssertUnwindSafe(|| World::new(seed).run()));
-        match run {
-            Ok(summary) => total += summary,
-            Err(_) => {
-                panic!("seed {seed} fails; alone: {SEED}={seed} cargo test --test simulation")
-            }
+    let next = AtomicU64::new(0);
+    let total = Mutex::new(world::Summary::default());
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| run_seeds(&next, &total));
         }
-    }
+    });
+    let total = total.into_inner().expect("a failed seed has ended the test");
     println!("{SEEDS} seeds: {total:?}");
     // A simulation in which nothing goes wrong proves nothing.
     assert!(total.crashes > SEEDS && total.aborts > SEEDS && total.rebalances > SEEDS);
     assert!(total.stale > 0 && total.repeats > 0 && total.dead_letters > 0 && total.moves > 0);
+}
+
+fn run_seeds(next: &AtomicU64, total: &Mutex<world::Summary>) {
+    loop {
+        let seed = next.fetch_add(1, Ordering::Relaxed);
+        if seed >= SEEDS {
+            return;
+        }
+        let run = catch_unwind(AssertUnwindSafe(|| World::new(seed).run()));
+        let Ok(summary) = run else {
+            panic!("seed {seed} fails; alone: {SEED}={seed} cargo test --test simulation");
+        };
+        *total.lock().expect("no holder of the lock panics") += summary;
+    }
 }

@@ -140,7 +140,7 @@ impl World {
 
     /// Rolls what will happen.
     fn plan(&mut self) {
-        for _ in 0..self.dice.random_range(10..250) {
+        for _ in 0..self.dice.random_range(10..150) {
             self.some_time(Happening::Produce);
         }
         for _ in 0..self.dice.random_range(0..6) {
