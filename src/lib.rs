@@ -27,9 +27,11 @@
 //! - Only `kafka` names rdkafka, only `http` names reqwest, only `config` reads the environment.
 //! - No payload and no secret stands in a log, a metric, an error, an audit record or Debug output.
 
+pub mod cli;
 pub mod config;
 pub mod domain;
 pub mod http;
 pub mod kafka;
 pub mod ops;
+pub mod pipeline;
 pub mod receiver;

@@ -1,1 +1,31 @@
-fn main() {}
+//! The program: command line, settings, command, exit code.
+
+use std::io;
+use std::process::ExitCode;
+
+use clap::Parser;
+use kafka_webhooks::cli::{self, Cli, Command, Failure};
+use kafka_webhooks::kafka::Connection;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match execute(&cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprint!("{failure}");
+            failure.exit_code()
+        }
+    }
+}
+
+fn execute(cli: &Cli) -> Result<(), Failure> {
+    let config = cli::load(cli).map_err(Failure::Settings)?;
+    let connection = Connection::new(&config);
+    let out = &mut io::stdout().lock();
+    match &cli.command {
+        Command::Run => cli::run::run(&config),
+        Command::Check => cli::check::check(&connection, out),
+        Command::Topics(cli::topics::Command::Create) => cli::topics::create(&connection, out),
+        Command::Subscriptions(command) => cli::subscriptions::run(command, &connection, out),
+    }
+}

@@ -15,6 +15,7 @@ pub mod registry;
 pub mod retry;
 pub mod signature;
 pub mod source;
+pub mod status;
 pub mod subscription;
 pub mod tiers;
 pub mod units;

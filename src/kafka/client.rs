@@ -63,7 +63,9 @@ impl<'a> Connection<'a> {
 
     /// Returns the settings of a consumer that reads whole topics and commits nothing.
     pub(super) fn table_reader(&self) -> ClientConfig {
-        let mut client = self.client(&READER, &READER_OWNED);
+        // An end is told when a fetch comes back empty, which takes so long: the default of 500 is waited for by people.
+        let preferred = [&READER[..], &[("fetch.wait.max.ms", "50")]].concat();
+        let mut client = self.client(&preferred, &READER_OWNED);
         client.set("group.id", format!("{}-reads-all", self.0.kafka.group_id));
         client.set("enable.partition.eof", "true");
         client
@@ -71,7 +73,15 @@ impl<'a> Connection<'a> {
 
     /// Returns the settings of a producer that writes records one by one.
     pub(super) fn producer(&self) -> ClientConfig {
-        self.client(&[], &PRODUCER_OWNED)
+        // Each record is waited for: gathering more would only delay it.
+        self.client(&[("linger.ms", "0")], &PRODUCER_OWNED)
+    }
+
+    /// Returns the settings of a producer that tries whether transactions are permitted.
+    pub(super) fn transactional(&self, id: &str) -> ClientConfig {
+        let mut client = self.producer();
+        client.set("transactional.id", id);
+        client
     }
 
     /// Returns the settings of the ledger's transactional producer.

@@ -363,7 +363,7 @@ fn first(consumer: &BaseConsumer<Context>, name: &TopicPartition) -> KafkaResult
 }
 
 /// Copies a message out of librdkafka's memory.
-fn record(message: &BorrowedMessage, name: Option<&TopicPartition>) -> Record {
+pub(super) fn record(message: &BorrowedMessage, name: Option<&TopicPartition>) -> Record {
     let topic = name.map_or_else(|| message.topic().into(), |name| name.topic.clone());
     let millis = message.timestamp().to_millis().unwrap_or(0);
     let headers = message.headers().map(|headers| {

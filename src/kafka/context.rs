@@ -2,6 +2,7 @@
 
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::KafkaError;
 use tracing::{debug, error, info, warn};
 
@@ -17,6 +18,8 @@ impl ClientContext for LogContext {
         client_error(&error, reason);
     }
 }
+
+impl ConsumerContext for LogContext {}
 
 /// Logs what librdkafka says.
 pub(super) fn log(level: RDKafkaLogLevel, facility: &str, message: &str) {

@@ -20,12 +20,16 @@ use super::{Connection, context};
 use crate::config::Topics;
 use crate::domain::ending::{Destination, Publication};
 use crate::domain::engine::{Batch, Commit};
+use crate::domain::status::Status;
 
 /// How long one call of a transaction may take before its error is looked at.
 const CALL: Duration = Duration::from_secs(30);
 
 /// Between looks at a call that has to be repeated.
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// Stands for a status record where others have the place of their ending.
+const STATUS: usize = usize::MAX;
 
 /// What the ledger says.
 #[derive(Debug)]
@@ -172,6 +176,15 @@ impl Writer {
                 self.send(index, &publication)?;
             }
         }
+        for (id, status) in &batch.statuses {
+            let key = id.as_str().as_bytes();
+            let status = status.as_ref().map(Status::write);
+            let mut record = BaseRecord::with_opaque_to(&self.topics.status, STATUS).key(key);
+            if let Some(status) = &status {
+                record = record.payload(&status[..]);
+            }
+            self.enqueue(record)?;
+        }
         if !batch.commits.is_empty() {
             let member = self.member.metadata();
             let member = member.ok_or(KafkaError::Canceled)?;
@@ -200,10 +213,16 @@ impl Writer {
         if let Some(value) = &publication.value {
             record = record.payload(value);
         }
+        self.enqueue(record)
+    }
+
+    /// Hands a record to the producer, and waits when its queue is full: that drains as the broker takes records, and
+    /// if it doesn't, they time out.
+    fn enqueue(&self, mut record: BaseRecord<'_, [u8], [u8], usize>) -> KafkaResult<()> {
+        let ending = record.delivery_opaque;
         loop {
             match self.producer.send(record) {
                 Ok(()) => return Ok(()),
-                // Its queue drains as the broker takes the records; if it doesn't, they time out.
                 Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) => {
                     record = back;
                     std::thread::sleep(Duration::from_millis(1));
@@ -260,8 +279,11 @@ impl Writer {
         failed.dedup_by_key(|(index, _)| *index);
         let mut any = false;
         for (index, _) in failed {
-            if batch.endings[index].1.drop_value() {
-                info!(partition = %batch.endings[index].0, "a record was too large for its topic: its dead letter holds the origin only");
+            let Some((_, ending)) = batch.endings.get_mut(index) else { continue };
+            if ending.drop_value() {
+                info!(
+                    "a record was too large for its topic: its dead letter holds the origin only"
+                );
                 any = true;
             }
         }

@@ -3,10 +3,18 @@
 //! Each part owns its client. Nothing here decides what is delivered, written or committed; it does what it is told
 //! and says what happened.
 
+pub mod admin;
 mod client;
+pub mod cluster;
 pub mod consumer;
 mod context;
 pub mod ledger;
+pub mod preflight;
+pub mod subscriptions;
+pub mod table;
+pub mod topics;
+mod version;
+pub mod writer;
 
 pub use client::Connection;
 pub use rdkafka::error::KafkaError;

@@ -120,8 +120,8 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Makes the handles for a session.
-    pub fn new() -> Self {
+    /// Makes the handles for a session that begins.
+    pub fn of_session() -> Self {
         counter!(SESSIONS).increment(1);
         Self {
             attempts: FxHashMap::default(),

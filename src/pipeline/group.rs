@@ -161,7 +161,10 @@ impl Group {
     }
 
     fn lost(&mut self, names: &[TopicPartition], engine: &mut Engine) {
-        warn!(partitions = names.len(), "partitions were lost: the group went on without this member");
+        warn!(
+            partitions = names.len(),
+            "partitions were lost: the group went on without this member"
+        );
         for id in self.take_from_hand(names) {
             engine.abandon(id);
         }
@@ -214,7 +217,10 @@ impl Group {
             if handover.deadline > now || handover.open.is_empty() {
                 continue;
             }
-            warn!(partitions = handover.open.len(), "attempts outlast the handover of their partitions: the next owner repeats them");
+            warn!(
+                partitions = handover.open.len(),
+                "attempts outlast the handover of their partitions: the next owner repeats them"
+            );
             for id in handover.open.drain(..) {
                 engine.abandon(id);
             }
@@ -256,6 +262,7 @@ fn went_back(engine: &Engine, id: PartitionId, record: &Record) -> bool {
 /// Returns how long revoked partitions may be held: well below the time after which the group gives up a member.
 fn handover(config: &Config) -> Duration {
     let session = config.kafka.properties.get("session.timeout.ms");
-    let session = session.and_then(|ms| ms.parse().ok()).map_or(HANDOVER_MAX, Duration::from_millis);
+    let session =
+        session.and_then(|ms| ms.parse().ok()).map_or(HANDOVER_MAX, Duration::from_millis);
     (session * 2 / 3).min(HANDOVER_MAX)
 }

@@ -1,7 +1,7 @@
 //! The inbox: everything that happens, in one queue, with one thread that waits for it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Condvar, Mutex, OnceLock};
 use std::thread::Thread;
 use std::time::Duration;
 
@@ -24,13 +24,21 @@ pub(super) enum Input {
     Attempted(AttemptId, Arc<Subscription>, Attempted),
 }
 
+/// The inputs that wait when further ones have to.
+const LONG: usize = 4096;
+
+/// The longest wait of one that has to.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// Where inputs gather until the driver takes them.
 ///
-/// Its length is bounded by what causes inputs: attempts in flight, one batch, one lookup an assignment, and the
-/// follower's batches, of which it sends the next when the last was taken.
+/// Its length is bounded by what causes inputs: attempts in flight, one batch, one lookup an assignment; and who could
+/// cause more waits, by [`Inbox::push_in_turn`].
 #[derive(Default)]
 pub(super) struct Inbox {
     queue: Mutex<Vec<Input>>,
+    /// Signalled when inputs were taken.
+    taken: Condvar,
     /// Set when there is something to look at, here or in a consumer's queue.
     signalled: AtomicBool,
     driver: OnceLock<Thread>,
@@ -49,6 +57,18 @@ impl Inbox {
         self.wake();
     }
 
+    /// Adds an input when those before it have been taken.
+    pub(super) fn push_in_turn(&self, input: Input) {
+        let queue = self.queue.lock().expect("no holder of the lock panics");
+        let is_long = |queue: &mut Vec<Input>| queue.len() >= LONG;
+        // A driver that has ended takes nothing any more; then there is nobody to wait for.
+        let waited = self.taken.wait_timeout_while(queue, PATIENCE, is_long);
+        let (mut queue, _) = waited.expect("no holder of the lock panics");
+        queue.push(input);
+        drop(queue);
+        self.wake();
+    }
+
     /// Makes the driver look around.
     pub(super) fn wake(&self) {
         if !self.signalled.swap(true, Ordering::AcqRel)
@@ -62,6 +82,7 @@ impl Inbox {
     pub(super) fn take(&self, into: &mut Vec<Input>) {
         self.signalled.store(false, Ordering::Release);
         into.append(&mut self.queue.lock().expect("no holder of the lock panics"));
+        self.taken.notify_all();
     }
 
     /// Waits until something is signalled, at most this long.

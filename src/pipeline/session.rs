@@ -20,6 +20,7 @@ use crate::domain::engine::{Attempt, Engine};
 use crate::domain::tiers;
 use crate::http::Sender;
 use crate::kafka::Connection;
+use crate::kafka::cluster::ClusterError;
 use crate::kafka::ledger::{self, Ledger};
 use crate::kafka::subscriptions::{Change, Follower, News};
 use crate::ops::health::{Health, Load, Readiness, Work};
@@ -77,22 +78,26 @@ impl<'a> Session<'a> {
     ///
     /// # Errors
     /// A client can't be made from the settings.
-    pub(super) fn start(surroundings: &'a Surroundings<'a>, engine: Engine) -> Result<Self, String> {
+    pub(super) fn start(
+        surroundings: &'a Surroundings<'a>,
+        engine: Engine,
+    ) -> Result<Self, String> {
         let inbox = Arc::new(Inbox::default());
         inbox.attach();
         let news = inbox.clone();
         let rules = surroundings.connection.config().subscription_rules();
-        let report = move |it| news.push(Input::Subscriptions(it));
+        let report = move |it| news.push_in_turn(Input::Subscriptions(it));
         let follower = Follower::start(&surroundings.connection, rules, report);
+        let follower = follower.map_err(|error| ClusterError::from(error).to_string())?;
         Ok(Self {
             surroundings,
             inbox,
             engine,
-            _follower: follower.map_err(|error| format!("subscriptions can't be read: {error}"))?,
+            _follower: follower,
             member: None,
             producer_ready: false,
             phase: Phase::Running,
-            metrics: Metrics::new(),
+            metrics: Metrics::of_session(),
             dice: rand::make_rng(),
             progress: 0,
             next_tick: Instant::now(),
@@ -145,8 +150,13 @@ impl<'a> Session<'a> {
 
     fn handle(&mut self, input: Input, now: Timestamp) -> Result<(), String> {
         match input {
-            Input::Subscriptions(News::Changes(changes)) => changes.into_iter().for_each(|change| self.change(change)),
-            Input::Subscriptions(News::ReadToEnd) => self.join()?,
+            Input::Subscriptions(News::Changes(changes)) => {
+                changes.into_iter().for_each(|change| self.change(change, now));
+            }
+            Input::Subscriptions(News::ReadToEnd) => {
+                self.engine.subscriptions_read(now);
+                self.join()?;
+            }
             Input::Subscriptions(News::Fatal(reason)) => return Err(reason),
             Input::Positions(committed) => {
                 if let Some((group, _)) = &mut self.member {
@@ -162,17 +172,22 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    fn change(&mut self, change: Change) {
+    fn change(&mut self, change: Change, now: Timestamp) {
         match change {
-            Change::Put(subscription) => self.engine.put_subscription(subscription),
-            Change::Removed(id) => self.engine.remove_subscription(&id),
+            Change::Put(subscription) => self.engine.put_subscription(subscription, now),
+            Change::Removed(id) => self.engine.remove_subscription(&id, now),
             Change::Invalid { id, offset, reason } => {
                 warn!(subscription = %id, offset = offset.0, %reason, "the subscription is invalid: nothing is sent for it");
-                self.engine.invalidate_subscription(id);
+                self.engine.invalidate_subscription(id, offset, &reason, now);
             }
             Change::BadKey { partition, offset } => {
-                warn!(partition, offset = offset.0, "a subscription's key is no id: the record is passed over");
+                warn!(
+                    partition,
+                    offset = offset.0,
+                    "a key is no subscription id: the record is passed over"
+                );
             }
+            Change::Status(id, status) => self.engine.status_read(id, status.as_ref()),
         }
     }
 
@@ -181,11 +196,11 @@ impl<'a> Session<'a> {
         info!(subscriptions = registry.len(), invalid, "subscriptions read");
         let Surroundings { connection, batch_size, .. } = self.surroundings;
         let group = Group::join(connection, &self.inbox);
-        let group = group.map_err(|error| format!("the group can't be joined: {error}"))?;
+        let group = group.map_err(|error| ClusterError::from(error).to_string())?;
         let inbox = self.inbox.clone();
         let report = move |it| inbox.push(Input::Ledger(it));
         let ledger = Ledger::start(connection, *batch_size, group.member(), report);
-        let ledger = ledger.map_err(|error| format!("the ledger can't be started: {error}"))?;
+        let ledger = ledger.map_err(|error| ClusterError::from(error).to_string())?;
         self.member = Some((group, ledger));
         Ok(())
     }
@@ -214,7 +229,9 @@ impl<'a> Session<'a> {
     fn carry_out(&mut self, now: Timestamp) {
         let Some((group, ledger)) = &mut self.member else { return };
         // No attempt is made before its outcome could be written.
-        while self.producer_ready && let Some(attempt) = self.engine.poll_attempt(now) {
+        while self.producer_ready
+            && let Some(attempt) = self.engine.poll_attempt(now)
+        {
             attempt_in_background(self.surroundings, &self.inbox, attempt);
         }
         if let Some(batch) = self.engine.poll_batch(now) {
@@ -226,7 +243,11 @@ impl<'a> Session<'a> {
     fn begin_stop(&mut self) {
         self.phase = Phase::Stopping;
         let timeout = self.surroundings.connection.config().shutdown.timeout;
-        info!(in_flight = self.engine.in_flight(), ?timeout, "stopping: what is in flight is waited for");
+        info!(
+            in_flight = self.engine.in_flight(),
+            ?timeout,
+            "stopping: what is in flight is waited for"
+        );
         if let Some((group, _)) = &mut self.member {
             group.begin_stop(&mut self.engine, Instant::now() + timeout);
         }
@@ -257,7 +278,11 @@ impl<'a> Session<'a> {
             subscriptions: registry.len(),
             invalid_subscriptions: invalid,
         };
-        let work = if readiness.broker_reachable && self.engine.has_work() { Work::Waiting } else { Work::None };
+        let work = if readiness.broker_reachable && self.engine.has_work() {
+            Work::Waiting
+        } else {
+            Work::None
+        };
         self.surroundings.health.report(readiness, load, self.progress, work);
     }
 }

@@ -3,4 +3,12 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod batches;
+mod commands;
+mod delivery;
+mod fixture;
+mod follower;
 mod harness;
+mod input;
+mod instances;
+mod retry;

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use kafka_webhooks::domain::ending::{Destination, Ending, Next, Publication};
 use kafka_webhooks::domain::engine::{AttemptId, Batch, Engine, PartitionId, Policy, Role};
 use kafka_webhooks::domain::outcome::{Attempted, RetryRules};
-use kafka_webhooks::domain::record::{Headers, NextOffset, TopicPartition};
+use kafka_webhooks::domain::record::{Headers, NextOffset, Offset, TopicPartition};
 use kafka_webhooks::domain::retry::Schedule;
 use kafka_webhooks::domain::source::{Format, Source, Sources};
 use kafka_webhooks::domain::subscription::Subscription;
@@ -315,9 +315,17 @@ impl World {
         self.current[index] = new.clone();
         for instance in &mut self.instances {
             match (&new, kind) {
-                (Some(new), _) => instance.engine.put_subscription(new.clone()),
-                (None, 1) => instance.engine.remove_subscription(&id),
-                (None, _) => instance.engine.invalidate_subscription(id.clone()),
+                (Some(new), _) => instance.engine.put_subscription(new.clone(), self.now),
+                (None, 1) => instance.engine.remove_subscription(&id, self.now),
+                (None, _) => {
+                    let definition = Offset(self.last as i64);
+                    instance.engine.invalidate_subscription(
+                        id.clone(),
+                        definition,
+                        "broken",
+                        self.now,
+                    );
+                }
             }
         }
     }
@@ -482,8 +490,9 @@ impl Instance {
             commit_interval: Duration::from_millis(50),
         });
         for subscription in subscriptions.iter().flatten() {
-            engine.put_subscription(subscription.clone());
+            engine.put_subscription(subscription.clone(), Timestamp::MIN);
         }
+        engine.subscriptions_read(Timestamp::MIN);
         Self {
             engine,
             life: 0,

@@ -36,7 +36,6 @@ impl Setup {
             .set("kafka", "bootstrap_servers", &quoted(scope.bootstrap()))
             .set("kafka", "group_id", &quoted(&scope.group()))
             .set("topics", "prefix", &quoted(scope.prefix()))
-            .set("egress", "allow", r#"["127.0.0.0/8"]"#)
             .set("egress", "allow_http", "true")
             .set("log", "format", r#""json""#)
             .instance("a")
@@ -196,6 +195,23 @@ impl Connector {
         let answer = String::from_utf8_lossy(&answer);
         parse_response(&answer)
             .ok_or_else(|| io::Error::other(format!("not an HTTP response: {answer:?}")))
+    }
+
+    /// Polls `/status` until it satisfies `holds`.
+    ///
+    /// # Panics
+    ///
+    /// When it doesn't within `timeout`; shows the last answer.
+    pub fn wait_status(&self, timeout: Duration, holds: impl Fn(&serde_json::Value) -> bool) {
+        let deadline = Instant::now() + timeout;
+        loop {
+            let (_, body) = self.get("/status");
+            if serde_json::from_str(&body).is_ok_and(|status| holds(&status)) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "not within {timeout:?}; the last status: {body}");
+            thread::sleep(LOOK_EVERY);
+        }
     }
 
     /// Asks it to drain and end (SIGTERM); see [`Connector::wait_exit`].

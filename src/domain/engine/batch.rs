@@ -11,6 +11,8 @@ use super::partition::{Partition, PartitionId};
 use super::{Engine, Policy};
 use crate::domain::ending::Ending;
 use crate::domain::record::{NextOffset, TopicPartition};
+use crate::domain::status::Status;
+use crate::domain::subscription::SubscriptionId;
 use crate::domain::tiers;
 
 /// The endings with which a batch doesn't wait for the interval.
@@ -30,6 +32,8 @@ pub struct Batch {
     pub endings: Vec<(PartitionId, Ending)>,
     /// The positions that are true once the endings are written.
     pub commits: Vec<Commit>,
+    /// What the status topic is to say; `None` deletes.
+    pub statuses: Vec<(SubscriptionId, Option<Status>)>,
     bytes: Vec<(PartitionId, usize)>,
 }
 
@@ -50,6 +54,7 @@ pub struct Commit {
 #[derive(Debug, Default)]
 pub(super) struct Gathering {
     endings: Vec<(PartitionId, Ending)>,
+    statuses: Vec<(SubscriptionId, Option<Status>)>,
     /// Bytes that are free once what is gathered has been committed.
     bytes: Vec<(PartitionId, usize)>,
     /// The partitions of the batch that is on its way; `None` when there is none.
@@ -66,6 +71,11 @@ impl Gathering {
     pub(super) fn push(&mut self, id: PartitionId, ending: Ending, frees: usize) {
         self.endings.push((id, ending));
         self.free_later(id, frees);
+    }
+
+    /// Gathers what the status topic is to say of a subscription.
+    pub(super) fn tell(&mut self, id: SubscriptionId, status: Option<Status>) {
+        self.statuses.push((id, status));
     }
 
     pub(super) fn len(&self) -> usize {
@@ -108,12 +118,13 @@ impl Engine {
         }
         let endings = std::mem::take(&mut self.gathering.endings);
         let bytes = std::mem::take(&mut self.gathering.bytes);
+        let statuses = std::mem::take(&mut self.gathering.statuses);
         let dirty = self.partitions.iter_mut().filter(|(_, partition)| partition.dirty);
         let commits = dirty.map(|(id, partition)| partition.commit(*id)).collect::<Vec<_>>();
         let concerned = commits.iter().map(|commit| commit.partition).collect();
         self.gathering.on_its_way = Some(concerned);
         self.gathering.last = Some(now);
-        Some(Batch { endings, commits, bytes })
+        Some(Batch { endings, commits, statuses, bytes })
     }
 
     /// Takes note that the batch on its way was committed.
@@ -142,6 +153,8 @@ impl Engine {
         self.counts.stale += (came - endings.len()) as u64;
         endings.append(&mut self.gathering.endings);
         self.gathering.endings = endings;
+        let newer = std::mem::replace(&mut self.gathering.statuses, batch.statuses);
+        self.gathering.statuses.extend(newer);
         for (id, bytes) in batch.bytes {
             if self.partitions.contains_key(&id) {
                 self.gathering.free_later(id, bytes);
@@ -158,14 +171,15 @@ impl Engine {
     pub(super) fn batch_due(&self) -> Option<Timestamp> {
         let gathering = &self.gathering;
         let dirty = self.partitions.values().any(|partition| partition.dirty);
-        if gathering.on_its_way.is_some() || (gathering.endings.is_empty() && !dirty) {
+        let is_silent = gathering.endings.is_empty() && gathering.statuses.is_empty();
+        if gathering.on_its_way.is_some() || (is_silent && !dirty) {
             return None;
         }
         let urgent = gathering.endings.len() >= FULL
             || self.partitions.values().any(Partition::awaits_last_commit);
         let Policy { commit_interval, .. } = self.policy;
         let due = match gathering.last {
-            Some(last) if !urgent && gathering.endings.is_empty() => {
+            Some(last) if !urgent && is_silent => {
                 tiers::add(last, commit_interval.saturating_mul(SILENT_INTERVALS))
             }
             Some(last) if !urgent => tiers::add(last, commit_interval),

@@ -12,6 +12,7 @@ mod admission;
 mod batch;
 mod lanes;
 mod partition;
+mod statuses;
 
 use std::collections::{BTreeMap, BinaryHeap};
 use std::num::NonZeroU32;
@@ -19,7 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashMap;
 
 use super::ending::{DeliveryEnding, Ending, Next, Value};
 use super::event::Event;
@@ -39,6 +40,7 @@ pub use batch::{Batch, Commit};
 use lanes::Lanes;
 use partition::Partition;
 pub use partition::{PartitionId, Role};
+use statuses::Statuses;
 
 /// The most endings that wait for a batch; with so many, no further attempt is started.
 const ENDINGS_MAX: usize = 16_384;
@@ -139,8 +141,7 @@ pub struct Counts {
 pub struct Engine {
     policy: Policy,
     registry: Registry,
-    /// Subscriptions that exist and can't be used.
-    invalid: FxHashSet<SubscriptionId>,
+    statuses: Statuses,
     partitions: BTreeMap<PartitionId, Partition>,
     lanes: Lanes,
     air: FxHashMap<AttemptId, Delivery>,
@@ -161,7 +162,7 @@ impl Engine {
         Self {
             policy,
             registry: Registry::default(),
-            invalid: FxHashSet::default(),
+            statuses: Statuses::default(),
             partitions: BTreeMap::new(),
             lanes: Lanes::default(),
             air: FxHashMap::default(),
@@ -176,21 +177,16 @@ impl Engine {
     }
 
     /// Takes over a subscription's new definition.
-    pub fn put_subscription(&mut self, subscription: Arc<Subscription>) {
-        self.invalid.remove(&subscription.id);
+    pub fn put_subscription(&mut self, subscription: Arc<Subscription>, now: Timestamp) {
+        let id = subscription.id.clone();
         self.registry.put(subscription);
+        self.heal_subscription(&id, now);
     }
 
     /// Forgets a subscription that was deleted.
-    pub fn remove_subscription(&mut self, id: &SubscriptionId) {
-        self.invalid.remove(id);
+    pub fn remove_subscription(&mut self, id: &SubscriptionId, now: Timestamp) {
         self.registry.remove(id);
-    }
-
-    /// Takes note that a subscription's definition can't be used.
-    pub fn invalidate_subscription(&mut self, id: SubscriptionId) {
-        self.registry.remove(&id);
-        self.invalid.insert(id);
+        self.heal_subscription(id, now);
     }
 
     /// Takes over a partition at the position and metadata that were committed for it.
@@ -210,9 +206,11 @@ impl Engine {
         id
     }
 
-    /// Tells whether a partition takes a record now; one that is on its way out never does.
+    /// Tells whether a partition takes a record now. None does before the subscriptions are read, and one that is on its
+    /// way out never does.
     pub fn has_room(&self, id: PartitionId) -> bool {
-        self.bytes < self.policy.max_bytes_in_flight
+        self.statuses.is_read()
+            && self.bytes < self.policy.max_bytes_in_flight
             && self.partitions.get(&id).is_some_and(Partition::has_room)
     }
 
@@ -293,7 +291,7 @@ impl Engine {
         now: Timestamp,
     ) -> Result<Arc<Subscription>, Reason> {
         let Some(subscription) = self.registry.get(&delivery.subscription) else {
-            let invalid = self.invalid.contains(&delivery.subscription);
+            let invalid = self.statuses.is_invalid(&delivery.subscription);
             return Err(if invalid {
                 Reason::SubscriptionDisabled
             } else {
@@ -418,7 +416,7 @@ impl Engine {
 
     /// Returns the subscriptions in use and those that can't be used.
     pub fn subscriptions(&self) -> (&Registry, usize) {
-        (&self.registry, self.invalid.len())
+        (&self.registry, self.statuses.invalid())
     }
 
     /// Returns the bytes of records in hand.

@@ -1,0 +1,75 @@
+//! The command line: what can be asked for, and one file for each command.
+//!
+//! Commands print their results to standard output and what went wrong to standard error, one clear sentence a line.
+//! No secret is printed, but for the one that `create` has just made.
+
+pub mod check;
+mod failure;
+pub mod run;
+pub mod subscriptions;
+#[cfg(test)]
+mod tests;
+pub mod topics;
+
+use std::path::{Path, PathBuf};
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+pub use failure::Failure;
+
+use crate::config::{Config, Problem, environment};
+
+/// The settings file that is read if none is named and this one exists.
+pub const DEFAULT_FILE: &str = "config/connector.toml";
+
+/// Delivers Kafka events as signed webhooks.
+#[derive(Parser)]
+#[command(name = "kafka-webhooks", version, about, subcommand_required = true)]
+#[command(after_help = "Exit codes: 0 done, 1 failed, 2 wrong usage, 64 bad settings.")]
+pub struct Cli {
+    /// The settings file [default: config/connector.toml, if it exists]
+    #[arg(long, global = true, env = "KAFKA_WEBHOOKS_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Subcommand)]
+pub enum Command {
+    /// Run the connector
+    Run,
+    /// Check settings, broker, topics and permissions, and say what to do about problems
+    Check,
+    /// The connector's own topics
+    #[command(subcommand)]
+    Topics(topics::Command),
+    /// Who wants which events, and where they go
+    #[command(subcommand)]
+    Subscriptions(subscriptions::Command),
+}
+
+/// How a listing is printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// A table for people
+    #[default]
+    Table,
+    /// A JSON array
+    Json,
+}
+
+/// Loads the settings that a command line asks for.
+///
+/// # Errors
+/// All problems with them; the process ends with 64.
+pub fn load(cli: &Cli) -> Result<Config, Vec<Problem>> {
+    Config::load(settings_file(cli), environment(), [])
+}
+
+/// Returns the settings file: the named one, which must exist, or the default one if it does.
+pub fn settings_file(cli: &Cli) -> Option<&Path> {
+    let default = Path::new(DEFAULT_FILE);
+    cli.config.as_deref().or_else(|| default.exists().then_some(default))
+}

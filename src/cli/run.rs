@@ -1,0 +1,106 @@
+//! `run`: the connector, from checked settings to its exit code.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tracing::{info, warn};
+
+use super::Failure;
+use crate::config::Config;
+use crate::http::{Sender, Settings};
+use crate::kafka::preflight::{Finding, Severity, preflight};
+use crate::kafka::{Connection, admin};
+use crate::ops::health::Health;
+use crate::ops::server::Server;
+use crate::ops::{logs, metrics};
+use crate::pipeline::{self, Stopped, Stopper};
+
+/// How long tasks may take to end when everything that counts has ended.
+const LEFTOVERS: Duration = Duration::from_millis(100);
+
+/// Runs the connector until it is told to stop.
+///
+/// # Errors
+/// It can't start, or it failed too often in a row.
+pub fn run(config: &Config) -> Result<(), Failure> {
+    logs::start(&config.log);
+    logs::end_on_panic();
+    let runtime = runtime()?;
+    let _entered = runtime.enter();
+    let health = Arc::new(Health::new(config.ops.stall_after));
+    let metrics = metrics::install();
+    let metrics = metrics.map_err(|error| Failure::of(format!("metrics can't start: {error}")))?;
+    let listen = config.ops.listen;
+    let server = runtime.block_on(Server::bind(listen, health.clone(), metrics));
+    let server = server.map_err(|error| {
+        Failure::of(format!(
+            "the ops port can't listen on {listen} ({error}): set ops.listen to a free address"
+        ))
+    })?;
+    let address = server.address().unwrap_or(listen);
+    info!(%address, instance = config.kafka.instance.id(), "starting");
+    runtime.spawn(server.serve());
+    let stopper = Stopper::default();
+    runtime.spawn(stop_on_signal(signals()?, stopper.clone()));
+    let connection = Connection::new(config);
+    look_ahead(&connection)?;
+    let sender = Sender::new(&Settings::from(&config.delivery));
+    let sender =
+        sender.map_err(|error| Failure::of(format!("the HTTP client can't start: {error}")))?;
+    let batch_size = admin::batch_size(&connection);
+    let handle = runtime.handle().clone();
+    let stopped = pipeline::run(config, batch_size, sender, handle, health, stopper);
+    drop(_entered);
+    runtime.shutdown_timeout(LEFTOVERS);
+    match stopped {
+        Stopped::Asked => {
+            info!("stopped");
+            Ok(())
+        }
+        Stopped::Failed(reason) => Err(Failure::of(format!("the connector gives up: {reason}"))),
+    }
+}
+
+fn runtime() -> Result<Runtime, Failure> {
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("http").build();
+    runtime.map_err(|error| Failure::of(format!("the runtime can't start: {error}")))
+}
+
+/// Looks at the cluster before anything is started: what is wrong now would only be worse later.
+fn look_ahead(connection: &Connection) -> Result<(), Failure> {
+    let mut problems = Vec::new();
+    for finding in preflight(connection) {
+        let Finding { severity, subject, found, advice } = finding;
+        match severity {
+            Severity::Fine => {}
+            Severity::Warning => warn!(%subject, %advice, "{found}"),
+            Severity::Error => problems.push(format!("{subject}: {found}: {advice}")),
+        }
+    }
+    if problems.is_empty() { Ok(()) } else { Err(Failure::Failed(problems)) }
+}
+
+fn signals() -> Result<[Signal; 2], Failure> {
+    let signal =
+        |kind| signal(kind).map_err(|error| Failure::of(format!("signals can't be had: {error}")));
+    Ok([signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?])
+}
+
+/// Stops the connector at the first signal and ends the process at the second.
+async fn stop_on_signal([mut terminate, mut interrupt]: [Signal; 2], stopper: Stopper) {
+    let mut next = async || {
+        tokio::select! {
+            _ = terminate.recv() => "SIGTERM",
+            _ = interrupt.recv() => "SIGINT",
+        }
+    };
+    let first = next().await;
+    info!(signal = first, "asked to stop; a second signal ends at once");
+    stopper.stop();
+    let second = next().await;
+    warn!(signal = second, "ending at once: attempts in flight will be made again");
+    std::process::exit(1);
+}

@@ -1,0 +1,39 @@
+use clap::CommandFactory as _;
+
+use super::*;
+
+fn parse(line: &str) -> Result<Cli, clap::Error> {
+    Cli::try_parse_from(line.split(' '))
+}
+
+#[test]
+fn the_command_line_is_well_formed() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn the_settings_file_stands_before_or_after_the_command() {
+    for line in ["kafka-webhooks --config f check", "kafka-webhooks check --config f"] {
+        let cli = parse(line).expect(line);
+        assert_eq!(settings_file(&cli), Some(Path::new("f")), "{line}");
+    }
+    let nested = parse("kafka-webhooks subscriptions --config f list --output json");
+    assert_eq!(nested.expect("it is fine").config, Some("f".into()));
+}
+
+#[test]
+fn wrong_usage_is_refused() {
+    for line in ["kafka-webhooks", "kafka-webhooks chekc", "kafka-webhooks subscriptions create a"]
+    {
+        let error = parse(line).err().expect(line);
+        assert_eq!(error.exit_code(), 2, "{line}");
+    }
+}
+
+#[test]
+fn many_problems_are_cut() {
+    let failure = Failure::Failed(vec!["x".to_owned(); 202]);
+    let text = failure.to_string();
+    assert_eq!(text.lines().count(), 201);
+    assert!(text.ends_with("and 2 more\n"));
+}

@@ -1,0 +1,196 @@
+//! The follower of the subscriptions topic, used as the pipeline uses it.
+
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use kafka_webhooks::config::Config;
+use kafka_webhooks::kafka::Connection;
+use kafka_webhooks::kafka::subscriptions::{Change, Follower, News};
+use serde_json::json;
+
+use crate::support::broker::Broker;
+use crate::support::record::Draft;
+use crate::support::scope::Scope;
+
+const SOON: Duration = Duration::from_secs(30);
+
+/// Settings as a library user has them.
+pub fn settings(bootstrap: &str, prefix: &str) -> Config {
+    let flags = [
+        ("kafka.bootstrap_servers", bootstrap),
+        ("kafka.instance_id", "a"),
+        ("topics.prefix", prefix),
+        ("sources", r#"[{ topics = ["orders"], format = "envelope" }]"#),
+    ];
+    let flags = flags.map(|(key, value)| (key.to_owned(), value.to_owned()));
+    Config::load(None, [], flags).expect("the settings are good")
+}
+
+/// A follower and what it told.
+struct Watched {
+    news: Receiver<News>,
+    _follower: Follower,
+}
+
+impl Watched {
+    fn start(scope: &Scope) -> Self {
+        let config = settings(scope.bootstrap(), scope.prefix());
+        let (report, news) = channel();
+        // The test may have ended: nobody listens then.
+        let report = move |it| drop(report.send(it));
+        let rules = config.subscription_rules();
+        let follower = Follower::start(&Connection::new(&config), rules, report);
+        Self { news, _follower: follower.expect("the settings are good") }
+    }
+
+    fn next(&self) -> News {
+        self.news.recv_timeout(SOON).expect("there is news")
+    }
+
+    /// Gathers what comes before the end.
+    fn read_to_end(&self) -> Vec<String> {
+        let mut changes = Vec::new();
+        loop {
+            match self.next() {
+                News::Changes(more) => {
+                    assert!((1..=1024).contains(&more.len()));
+                    changes.extend(more.iter().map(show));
+                }
+                News::ReadToEnd => return changes,
+                News::Fatal(reason) => panic!("the follower failed: {reason}"),
+            }
+        }
+    }
+
+    /// Returns the next changes when they are as many.
+    fn changes(&self, count: usize) -> Vec<String> {
+        let mut changes = Vec::new();
+        while changes.len() < count {
+            match self.next() {
+                News::Changes(more) => changes.extend(more.iter().map(show)),
+                other => panic!("unexpected: {other:?}"),
+            }
+        }
+        changes
+    }
+}
+
+fn show(change: &Change) -> String {
+    match change {
+        Change::Put(it) => format!("put {} {} at {}", it.id, it.audit_url, it.definition_offset.0),
+        Change::Invalid { id, offset, reason } => format!("invalid {id} at {}: {reason}", offset.0),
+        Change::Removed(id) => format!("removed {id}"),
+        Change::Status(id, status) => format!("status {id} {}", status.is_some()),
+        Change::BadKey { partition, offset } => format!("bad key {partition}/{}", offset.0),
+    }
+}
+
+fn definition(url: &str) -> String {
+    json!({"url": url, "events": ["a"], "secret": "s"}).to_string()
+}
+
+fn put(scope: &Scope, partition: i32, key: &str, url: &str) {
+    let draft = Draft::new(key, definition(url)).partition(partition);
+    scope.produce_all("subscriptions", [draft]);
+}
+
+#[test]
+fn subscriptions_are_read_to_the_end_and_followed() {
+    let scope = Scope::new("follower");
+    scope.create_topic("subscriptions", 3, &[("cleanup.policy", "compact")]);
+    scope.create_topic("subscription-status", 1, &[("cleanup.policy", "compact")]);
+    put(&scope, 1, "a", "https://a.example");
+    put(&scope, 1, "a", "https://b.example");
+    scope.produce_all("subscriptions", [Draft::new("a b", "{}").partition(1)]);
+    let watched = Watched::start(&scope);
+    let expected =
+        ["put a https://a.example/ at 0", "put a https://b.example/ at 1", "bad key 1/2"];
+    assert_eq!(watched.read_to_end(), expected);
+
+    put(&scope, 2, "b", "https://b.example");
+    assert_eq!(watched.changes(1), ["put b https://b.example/ at 0"]);
+    let bad = Draft::new("b", r#"{"url": "https://b.example", "evnts": []}"#).partition(2);
+    scope.produce_all("subscriptions", [bad]);
+    let reason =
+        "events: is missing; secret: is missing, and so is `secrets`; evnts: is not a known field";
+    assert_eq!(watched.changes(1), [format!("invalid b at 1: {reason}")]);
+    scope.produce_all("subscriptions", [Draft::tombstone("b").partition(2)]);
+    assert_eq!(watched.changes(1), ["removed b"]);
+}
+
+#[test]
+fn a_change_is_reported_at_once() {
+    let scope = Scope::new("follower-fast");
+    scope.create_topic("subscriptions", 3, &[("cleanup.policy", "compact")]);
+    scope.create_topic("subscription-status", 1, &[("cleanup.policy", "compact")]);
+    let watched = Watched::start(&scope);
+    assert_eq!(watched.read_to_end(), Vec::<String>::new());
+    let mut shortest = Duration::MAX;
+    for at in 0..5 {
+        put(&scope, at % 3, "a", "https://a.example");
+        let begun = Instant::now();
+        watched.changes(1);
+        shortest = shortest.min(begun.elapsed());
+    }
+    // One of them shows what the follower can do; a busy machine may delay any other.
+    assert!(shortest < Duration::from_millis(100), "{shortest:?}");
+}
+
+#[test]
+fn the_later_definition_counts_wherever_it_stands() {
+    let scope = Scope::new("follower-later");
+    scope.create_topic("subscriptions", 2, &[("cleanup.policy", "compact")]);
+    scope.create_topic("subscription-status", 1, &[("cleanup.policy", "compact")]);
+    put(&scope, 1, "a", "https://old.example");
+    put(&scope, 0, "a", "https://new.example");
+    let watched = Watched::start(&scope);
+    let told = watched.read_to_end();
+    assert_eq!(
+        told.last().map(String::as_str),
+        Some("put a https://new.example/ at 0"),
+        "{told:?}"
+    );
+}
+
+#[test]
+fn a_topic_that_is_still_to_come_is_waited_for() {
+    let scope = Scope::new("follower-early");
+    let watched = Watched::start(&scope);
+    scope.create_topic("subscriptions", 2, &[("cleanup.policy", "compact")]);
+    scope.create_topic("subscription-status", 1, &[("cleanup.policy", "compact")]);
+    put(&scope, 0, "a", "https://a.example");
+    let mut told = watched.read_to_end();
+    if told.is_empty() {
+        told = watched.changes(1);
+    }
+    assert_eq!(told, ["put a https://a.example/ at 0"]);
+}
+
+#[test]
+fn an_outage_of_the_broker_is_waited_out() {
+    let mut broker = Broker::start();
+    let scope = Scope::on(&broker, "follower-outage");
+    scope.create_topic("subscriptions", 2, &[("cleanup.policy", "compact")]);
+    scope.create_topic("subscription-status", 1, &[("cleanup.policy", "compact")]);
+    put(&scope, 0, "a", "https://a.example");
+    let watched = Watched::start(&scope);
+    assert_eq!(watched.read_to_end(), ["put a https://a.example/ at 0"]);
+    broker.kill();
+    broker.start_again();
+    put(&scope, 1, "b", "https://b.example");
+    // Nothing is told twice.
+    assert_eq!(watched.changes(1), ["put b https://b.example/ at 0"]);
+}
+
+#[test]
+fn a_dropped_follower_ends() {
+    let scope = Scope::new("follower-drop");
+    scope.create_topic("subscriptions", 1, &[("cleanup.policy", "compact")]);
+    scope.create_topic("subscription-status", 1, &[("cleanup.policy", "compact")]);
+    let Watched { news, _follower: follower } = Watched::start(&scope);
+    drop(follower);
+    // The channel closes when the thread lets go of its end.
+    let deadline = Instant::now() + SOON;
+    while news.recv_timeout(deadline - Instant::now()).is_ok() {}
+    assert!(Instant::now() < deadline, "the follower goes on");
+}
