@@ -156,11 +156,7 @@ impl DeliveryEnding {
         let (to, due_at, reason) = match self.next {
             Next::Delivered => return None,
             Next::Retry(due, tier, reason) => (Destination::Tier(tier), Some(due), Some(reason)),
-            // The headers that a moved record came with tell of its last attempt.
-            Next::Move(due, tier) => {
-                let came = Carried::read(&self.event.record.headers).ok();
-                (Destination::Tier(tier), Some(due), came.and_then(|came| came.reason))
-            }
+            Next::Move(due, tier) => return Some(self.moved(due, tier)),
             Next::DeadLetter(reason) => (Destination::DeadLetter, None, Some(reason)),
         };
         let carried = Carried {
@@ -179,6 +175,19 @@ impl DeliveryEnding {
         let record = kept(&self.event.record, self.value);
         let headers = carried.write(&record.2, end.as_ref());
         Some(Publication { to, key: record.0, value: record.1, headers })
+    }
+
+    /// Returns the record of a delivery that waits on: as it came, in another tier.
+    fn moved(&self, due: Timestamp, tier: TierIndex) -> Publication {
+        let record = &self.event.record;
+        let carried = Carried::read(&record.headers).expect("only a record that was read is moved");
+        let carried = Carried { due_at: Some(due), ..carried };
+        Publication {
+            to: Destination::Tier(tier),
+            key: record.key.clone(),
+            value: record.value.clone(),
+            headers: carried.write(&record.headers, None),
+        }
     }
 
     /// Returns the status of the answer, if there was one.

@@ -46,8 +46,9 @@ impl<'a> Connection<'a> {
         self.client(&[], &[])
     }
 
-    /// Returns the settings of the consumer that shares the group's partitions.
-    pub(super) fn group_consumer(&self) -> ClientConfig {
+    /// Returns the settings of a consumer that shares the group's partitions. `part` tells the members of one instance
+    /// apart.
+    pub(super) fn group_consumer(&self, part: &str) -> ClientConfig {
         let preferred =
             [("topic.metadata.refresh.interval.ms", "30000"), ("statistics.interval.ms", "5000")];
         let mut client = self.client(&[&READER[..], &preferred].concat(), &READER_OWNED);
@@ -56,7 +57,7 @@ impl<'a> Connection<'a> {
         // Only a name that somebody chose is stable; a host name may be new after each restart, and a member that
         // never comes back holds its partitions until its session ends.
         if let Instance::Configured(id) = &self.0.kafka.instance {
-            client.set("group.instance.id", id);
+            client.set("group.instance.id", format!("{id}-{part}"));
         }
         client
     }

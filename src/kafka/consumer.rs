@@ -1,4 +1,7 @@
-//! The group's consumer: events, deliver topic and retry tiers, each partition in a queue of its own.
+//! The group's consumers: one for events, one for what waits, each partition in a queue of its own.
+//!
+//! An instance is two members of its group, because the cooperative assignor counts partitions and not topics: with one
+//! member each, a newcomer would be given all partitions of the first topics by name, and the others none of them.
 //!
 //! Nothing happens inside a rebalance callback but taking note. A revoked partition is given back when the pipeline
 //! says so, an assigned one starts when its committed position is known; librdkafka waits for both. Each partition's
@@ -24,11 +27,38 @@ use rdkafka::{Offset as KafkaOffset, TopicPartitionList};
 use tracing::{error, warn};
 
 use super::{Connection, context};
-use crate::config::Config;
+use crate::config::{Config, Topics};
 use crate::domain::record::{Header, Headers, NextOffset, Offset, Origin, Record, TopicPartition};
 
 /// How long one question to the cluster may take.
 const ASK: Duration = Duration::from_secs(10);
+
+/// Which of an instance's two members one is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// It reads the event topics.
+    Events,
+    /// It reads the deliver topic and the retry tiers.
+    Waiting,
+}
+
+impl Part {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Events => "events",
+            Self::Waiting => "waiting",
+        }
+    }
+
+    /// Returns the topic names and patterns that it reads.
+    fn topics(self, config: &Config) -> Vec<&str> {
+        let Topics { deliver, tiers, .. } = &config.topics;
+        match self {
+            Self::Events => config.sources.topics().collect(),
+            Self::Waiting => tiers.iter().map(|tier| &*tier.topic).chain([&**deliver]).collect(),
+        }
+    }
+}
 
 /// What the group tells this member.
 #[derive(Debug)]
@@ -74,11 +104,20 @@ struct Context {
 }
 
 /// Where a partition that was never committed starts.
+#[derive(Clone, Copy)]
 enum Start {
-    /// At its first record.
     First,
-    /// Behind its last one, but for these topics, which are our own: what waits there is owed.
-    LastExcept(Vec<Arc<str>>),
+    BehindLast,
+}
+
+impl Start {
+    /// Events start where the user says. What waits is owed, all of it.
+    fn of(config: &Config, part: Part) -> Self {
+        match (part, config.kafka.properties.get("auto.offset.reset")) {
+            (Part::Events, Some("latest" | "largest" | "end")) => Self::BehindLast,
+            _ => Self::First,
+        }
+    }
 }
 
 impl ClientContext for Context {
@@ -158,8 +197,8 @@ impl GroupConsumer {
     ///
     /// # Errors
     /// The client can't be made from its settings, or the list of topics is malformed.
-    pub fn join(connection: &Connection, topics: &[&str], wake: Wake) -> KafkaResult<Self> {
-        let start = Start::of(connection.config());
+    pub fn join(connection: &Connection, part: Part, wake: Wake) -> KafkaResult<Self> {
+        let start = Start::of(connection.config(), part);
         let context = Context {
             start,
             notices: Mutex::default(),
@@ -167,11 +206,11 @@ impl GroupConsumer {
             reachable: AtomicBool::new(false),
             closing: AtomicBool::new(false),
         };
-        let client = connection.group_consumer();
+        let client = connection.group_consumer(part.name());
         let mut consumer: BaseConsumer<Context> = client.create_with_context(context)?;
         let waker = wake.clone();
         consumer.set_nonempty_callback(move || waker());
-        consumer.subscribe(topics)?;
+        consumer.subscribe(&part.topics(connection.config()))?;
         let (queues, early) = Default::default();
         Ok(Self { consumer: Arc::new(consumer), queues, early, wake })
     }
@@ -311,19 +350,6 @@ impl GroupConsumer {
     }
 }
 
-impl Start {
-    fn of(config: &Config) -> Self {
-        match config.kafka.properties.get("auto.offset.reset") {
-            Some("latest" | "largest" | "end") => {
-                let topics = &config.topics;
-                let tiers = topics.tiers.iter().map(|tier| &tier.topic);
-                Self::LastExcept(tiers.chain([&topics.deliver]).cloned().collect())
-            }
-            _ => Self::First,
-        }
-    }
-}
-
 fn names(list: &TopicPartitionList) -> Vec<TopicPartition> {
     let elements = list.elements();
     let name = |topic: &str, partition| TopicPartition { topic: topic.into(), partition };
@@ -355,11 +381,10 @@ fn committed(
 
 fn first(consumer: &BaseConsumer<Context>, name: &TopicPartition) -> KafkaResult<NextOffset> {
     let (low, high) = consumer.fetch_watermarks(&name.topic, name.partition, ASK)?;
-    let at_end = match &consumer.context().start {
-        Start::First => false,
-        Start::LastExcept(ours) => !ours.contains(&name.topic),
-    };
-    Ok(NextOffset(if at_end { high } else { low }))
+    Ok(NextOffset(match consumer.context().start {
+        Start::First => low,
+        Start::BehindLast => high,
+    }))
 }
 
 /// Copies a message out of librdkafka's memory.

@@ -19,7 +19,7 @@ use super::consumer::Member;
 use super::{Connection, context};
 use crate::config::Topics;
 use crate::domain::ending::{Destination, Publication};
-use crate::domain::engine::{Batch, Commit};
+use crate::domain::engine::{Batch, Commit, Role};
 use crate::domain::status::Status;
 
 /// How long one call of a transaction may take before its error is looked at.
@@ -44,27 +44,35 @@ pub enum Report {
     Fatal(String),
 }
 
+/// On whose behalf positions are committed.
+pub struct Members {
+    /// The member that reads the event topics.
+    pub events: Member,
+    /// The member that reads what waits.
+    pub waiting: Member,
+}
+
 /// Where batches are handed to. Dropping it ends the thread once its batch is done.
 pub struct Ledger {
     batches: SyncSender<Batch>,
 }
 
 impl Ledger {
-    /// Starts the ledger on a thread of its own; it commits on behalf of `member`.
+    /// Starts the ledger on a thread of its own; it commits on behalf of `members`.
     ///
     /// # Errors
     /// The producer can't be made from its settings.
     pub fn start(
         connection: &Connection,
         batch_size: usize,
-        member: Member,
+        members: Members,
         report: impl Fn(Report) + Send + 'static,
     ) -> KafkaResult<Self> {
         let context = Context { failed: Mutex::default() };
         let producer = connection.ledger(batch_size).create_with_context(context)?;
         let writer = Writer {
             producer,
-            member,
+            members,
             topics: connection.config().topics.clone(),
             instance: connection.config().kafka.instance.id().to_owned(),
         };
@@ -118,7 +126,7 @@ enum Failed {
 
 struct Writer {
     producer: ThreadedProducer<Context>,
-    member: Member,
+    members: Members,
     topics: Topics,
     instance: String,
 }
@@ -185,13 +193,21 @@ impl Writer {
             }
             self.enqueue(record)?;
         }
-        if !batch.commits.is_empty() {
-            let member = self.member.metadata();
-            let member = member.ok_or(KafkaError::Canceled)?;
-            let positions = positions(&batch.commits)?;
-            self.retried(|| self.producer.send_offsets_to_transaction(&positions, &member, CALL))?;
-        }
+        let (events, waiting): (Vec<_>, Vec<_>) =
+            batch.commits.iter().partition(|commit| commit.role == Role::Events);
+        self.commit_positions(&events, &self.members.events)?;
+        self.commit_positions(&waiting, &self.members.waiting)?;
         self.retried(|| self.producer.commit_transaction(CALL))
+    }
+
+    fn commit_positions(&self, commits: &[&Commit], member: &Member) -> KafkaResult<()> {
+        if commits.is_empty() {
+            return Ok(());
+        }
+        // A member that has left commits nothing; its session is ending.
+        let member = member.metadata().ok_or(KafkaError::Canceled)?;
+        let positions = positions(commits)?;
+        self.retried(|| self.producer.send_offsets_to_transaction(&positions, &member, CALL))
     }
 
     fn send(&self, ending: usize, publication: &Publication) -> KafkaResult<()> {
@@ -295,7 +311,7 @@ impl Writer {
     }
 }
 
-fn positions(commits: &[Commit]) -> KafkaResult<TopicPartitionList> {
+fn positions(commits: &[&Commit]) -> KafkaResult<TopicPartitionList> {
     let mut list = TopicPartitionList::with_capacity(commits.len());
     for commit in commits {
         let mut element = list.add_partition(&commit.name.topic, commit.name.partition);

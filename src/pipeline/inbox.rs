@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::domain::engine::AttemptId;
 use crate::domain::outcome::Attempted;
 use crate::domain::subscription::Subscription;
-use crate::kafka::consumer::Committed;
+use crate::kafka::consumer::{Committed, Part};
 use crate::kafka::ledger;
 use crate::kafka::subscriptions::News;
 
@@ -16,8 +16,8 @@ use crate::kafka::subscriptions::News;
 pub(super) enum Input {
     /// The subscriptions changed.
     Subscriptions(News),
-    /// The committed positions of assigned partitions are known.
-    Positions(Vec<Committed>),
+    /// The committed positions of partitions assigned to a member are known.
+    Positions(Part, Vec<Committed>),
     /// The ledger says something.
     Ledger(ledger::Report),
     /// An attempt ended.

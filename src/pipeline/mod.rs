@@ -4,8 +4,8 @@
 //! follows the subscriptions (`kafka::subscriptions`); attempts run as tasks on the runtime. All that happens reaches
 //! the driver through one inbox, so that the engine sees a single order of events.
 
-mod group;
 mod inbox;
+mod membership;
 mod run;
 mod session;
 

@@ -13,15 +13,16 @@ use rand::rngs::SmallRng;
 use tokio::runtime::Handle;
 use tracing::{info, warn};
 
-use super::group::Group;
 use super::inbox::{Inbox, Input};
+use super::membership::Membership;
 use super::run::Stopper;
 use crate::domain::engine::{Attempt, Engine};
 use crate::domain::tiers;
 use crate::http::Sender;
 use crate::kafka::Connection;
 use crate::kafka::cluster::ClusterError;
-use crate::kafka::ledger::{self, Ledger};
+use crate::kafka::consumer::Part;
+use crate::kafka::ledger::{self, Ledger, Members};
 use crate::kafka::subscriptions::{Change, Follower, News};
 use crate::ops::health::{Health, Load, Readiness, Work};
 use crate::ops::metrics::Metrics;
@@ -57,13 +58,30 @@ enum Phase {
     Stopping,
 }
 
+/// What a session has once it takes part in the group.
+struct Joined {
+    events: Membership,
+    waiting: Membership,
+    ledger: Ledger,
+}
+
+impl Joined {
+    fn members(&self) -> [&Membership; 2] {
+        [&self.events, &self.waiting]
+    }
+
+    fn members_mut(&mut self) -> [&mut Membership; 2] {
+        [&mut self.events, &mut self.waiting]
+    }
+}
+
 pub(super) struct Session<'a> {
     surroundings: &'a Surroundings<'a>,
     inbox: Arc<Inbox>,
     engine: Engine,
     _follower: Follower,
     /// `None` until the subscriptions are read: no event is matched before.
-    member: Option<(Group, Ledger)>,
+    joined: Option<Joined>,
     producer_ready: bool,
     phase: Phase,
     metrics: Metrics,
@@ -94,7 +112,7 @@ impl<'a> Session<'a> {
             inbox,
             engine,
             _follower: follower,
-            member: None,
+            joined: None,
             producer_ready: false,
             phase: Phase::Running,
             metrics: Metrics::of_session(),
@@ -107,9 +125,10 @@ impl<'a> Session<'a> {
     /// Drives the engine until the session ends.
     pub(super) fn run(mut self) -> End {
         let end = self.drive().map_or_else(End::Failed, |()| End::Stopped);
-        if let Some((group, ledger)) = self.member {
+        if let Some(Joined { events, waiting, ledger }) = self.joined {
             drop(ledger);
-            group.leave();
+            events.leave();
+            waiting.leave();
         }
         end
     }
@@ -127,17 +146,17 @@ impl<'a> Session<'a> {
                 self.handle(input, now)?;
             }
             let mut pulled = false;
-            if let Some((group, _)) = &mut self.member {
+            for group in self.joined.iter_mut().flat_map(Joined::members_mut) {
                 group.poll(&mut self.engine)?;
-                pulled = group.pull(&mut self.engine, now);
+                pulled |= group.pull(&mut self.engine, now);
             }
             self.engine.advance(now);
             self.carry_out(now);
             if self.next_tick <= Instant::now() {
                 self.tick(now);
             }
-            let open = self.member.as_ref().is_some_and(|(group, _)| !group.is_empty());
-            if self.phase == Phase::Stopping && !open {
+            let mut members = self.joined.iter().flat_map(Joined::members);
+            if self.phase == Phase::Stopping && members.all(Membership::is_empty) {
                 return Ok(());
             }
             if pulled {
@@ -158,10 +177,13 @@ impl<'a> Session<'a> {
                 self.join()?;
             }
             Input::Subscriptions(News::Fatal(reason)) => return Err(reason),
-            Input::Positions(committed) => {
-                if let Some((group, _)) = &mut self.member {
-                    group.positions(committed, &mut self.engine)?;
-                }
+            Input::Positions(part, committed) => {
+                let joined = self.joined.as_mut().expect("only members ask for positions");
+                let group = match part {
+                    Part::Events => &mut joined.events,
+                    Part::Waiting => &mut joined.waiting,
+                };
+                group.positions(committed, &mut self.engine)?;
             }
             Input::Ledger(report) => self.ledger(report, now)?,
             Input::Attempted(id, subscription, attempted) => {
@@ -195,13 +217,14 @@ impl<'a> Session<'a> {
         let (registry, invalid) = self.engine.subscriptions();
         info!(subscriptions = registry.len(), invalid, "subscriptions read");
         let Surroundings { connection, batch_size, .. } = self.surroundings;
-        let group = Group::join(connection, &self.inbox);
-        let group = group.map_err(|error| ClusterError::from(error).to_string())?;
+        let failed = |error| ClusterError::from(error).to_string();
+        let events = Membership::join(connection, Part::Events, &self.inbox).map_err(failed)?;
+        let waiting = Membership::join(connection, Part::Waiting, &self.inbox).map_err(failed)?;
+        let members = Members { events: events.member(), waiting: waiting.member() };
         let inbox = self.inbox.clone();
         let report = move |it| inbox.push(Input::Ledger(it));
-        let ledger = Ledger::start(connection, *batch_size, group.member(), report);
-        let ledger = ledger.map_err(|error| ClusterError::from(error).to_string())?;
-        self.member = Some((group, ledger));
+        let ledger = Ledger::start(connection, *batch_size, members, report).map_err(failed)?;
+        self.joined = Some(Joined { events, waiting, ledger });
         Ok(())
     }
 
@@ -227,7 +250,7 @@ impl<'a> Session<'a> {
 
     /// Does what the engine has decided.
     fn carry_out(&mut self, now: Timestamp) {
-        let Some((group, ledger)) = &mut self.member else { return };
+        let Some(joined) = &mut self.joined else { return };
         // No attempt is made before its outcome could be written.
         while self.producer_ready
             && let Some(attempt) = self.engine.poll_attempt(now)
@@ -235,9 +258,13 @@ impl<'a> Session<'a> {
             attempt_in_background(self.surroundings, &self.inbox, attempt);
         }
         if let Some(batch) = self.engine.poll_batch(now) {
-            ledger.write(batch);
+            joined.ledger.write(batch);
         }
-        group.release(&mut self.engine);
+        let engine = &mut self.engine;
+        let released: Vec<_> = std::iter::from_fn(|| engine.poll_released()).collect();
+        for group in joined.members_mut() {
+            group.release(&released, engine);
+        }
     }
 
     fn begin_stop(&mut self) {
@@ -248,8 +275,9 @@ impl<'a> Session<'a> {
             ?timeout,
             "stopping: what is in flight is waited for"
         );
-        if let Some((group, _)) = &mut self.member {
-            group.begin_stop(&mut self.engine, Instant::now() + timeout);
+        let deadline = Instant::now() + timeout;
+        for group in self.joined.iter_mut().flat_map(Joined::members_mut) {
+            group.begin_stop(&mut self.engine, deadline);
         }
     }
 
@@ -260,15 +288,15 @@ impl<'a> Session<'a> {
 
     fn tick(&mut self, now: Timestamp) {
         self.next_tick = Instant::now() + TICK;
-        let group = self.member.as_ref().map(|(group, _)| group);
-        let lags = group.map(Group::lags).unwrap_or_default();
+        let members = || self.joined.iter().flat_map(Joined::members);
+        let lags: Vec<_> = members().flat_map(Membership::lags).collect();
         let tiers = &self.surroundings.connection.config().topics.tiers;
         self.metrics.stand(&self.engine, &lags, tiers, now);
         let readiness = Readiness {
-            subscriptions_read: group.is_some(),
+            subscriptions_read: self.joined.is_some(),
             producer_initialised: self.producer_ready,
-            partitions_assigned: group.is_some_and(Group::is_assigned),
-            broker_reachable: group.is_some_and(Group::reaches_broker),
+            partitions_assigned: self.joined.is_some() && members().all(Membership::is_assigned),
+            broker_reachable: members().any(Membership::reaches_broker),
         };
         let (registry, invalid) = self.engine.subscriptions();
         let load = Load {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::partition::{Partition, PartitionId};
+use super::partition::{Partition, PartitionId, Role};
 use super::{Engine, Policy};
 use crate::domain::ending::Ending;
 use crate::domain::record::{NextOffset, TopicPartition};
@@ -44,6 +44,8 @@ pub struct Commit {
     pub partition: PartitionId,
     /// The partition.
     pub name: TopicPartition,
+    /// What its records are.
+    pub role: Role,
     /// The first offset that isn't settled.
     pub next: NextOffset,
     /// What is pending behind it.
@@ -193,6 +195,6 @@ impl Partition {
     fn commit(&mut self, id: PartitionId) -> Commit {
         self.dirty = false;
         let (next, metadata) = self.window.commit();
-        Commit { partition: id, name: self.name().clone(), next, metadata }
+        Commit { partition: id, name: self.name().clone(), role: self.role(), next, metadata }
     }
 }

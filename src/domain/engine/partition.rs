@@ -117,6 +117,10 @@ impl Partition {
         &self.name
     }
 
+    pub(super) fn role(&self) -> Role {
+        self.role
+    }
+
     /// Tells whether a record can be handed over: there is at most one that is not admitted.
     pub(super) fn has_room(&self) -> bool {
         matches!(self.phase, Phase::Active) && self.head.is_none() && self.fan.is_none()

@@ -1,4 +1,4 @@
-//! The group's side of a session: which partitions are in hand, which are coming, which are going.
+//! One member of the group: which partitions are in its hand, which are coming, which are going.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::domain::engine::{Engine, PartitionId, Role};
 use crate::domain::record::{Record, TopicPartition};
 use crate::domain::tiers::TierIndex;
-use crate::kafka::consumer::{Committed, GroupConsumer, Lag, Member, Notice};
+use crate::kafka::consumer::{Committed, GroupConsumer, Lag, Member, Notice, Part};
 use crate::kafka::{Connection, KafkaError};
 
 /// The most records that are taken from one partition before the next has its turn.
@@ -24,8 +24,9 @@ const HANDOVER_MAX: Duration = Duration::from_secs(20);
 /// How long leaving the group may take.
 const LEAVE: Duration = Duration::from_secs(5);
 
-/// The session's membership in the group.
-pub(super) struct Group {
+/// A session's member of the group.
+pub(super) struct Membership {
+    part: Part,
     consumer: GroupConsumer,
     inbox: Arc<Inbox>,
     roles: Roles,
@@ -63,16 +64,19 @@ impl Roles {
     }
 }
 
-impl Group {
-    /// Joins the group for all topics that bring deliveries.
-    pub(super) fn join(connection: &Connection, inbox: &Arc<Inbox>) -> Result<Self, KafkaError> {
+impl Membership {
+    /// Joins the group.
+    pub(super) fn join(
+        connection: &Connection,
+        part: Part,
+        inbox: &Arc<Inbox>,
+    ) -> Result<Self, KafkaError> {
         let config = connection.config();
-        let tiers: Vec<_> = config.topics.tiers.iter().map(|tier| tier.topic.clone()).collect();
-        let ours = tiers.iter().chain([&config.topics.deliver]).map(|topic| &**topic);
-        let topics: Vec<&str> = config.sources.topics().chain(ours).collect();
+        let tiers = config.topics.tiers.iter().map(|tier| tier.topic.clone()).collect();
         let wake = inbox.clone();
-        let consumer = GroupConsumer::join(connection, &topics, Arc::new(move || wake.wake()))?;
+        let consumer = GroupConsumer::join(connection, part, Arc::new(move || wake.wake()))?;
         Ok(Self {
+            part,
             consumer,
             inbox: inbox.clone(),
             roles: Roles { deliver: config.topics.deliver.clone(), tiers },
@@ -122,8 +126,9 @@ impl Group {
             return self.start(&[]);
         }
         self.coming.extend(names.iter().cloned());
-        let inbox = self.inbox.clone();
-        self.consumer.look_up(names, move |committed| inbox.push(Input::Positions(committed)));
+        let (part, inbox) = (self.part, self.inbox.clone());
+        let answer = move |committed| inbox.push(Input::Positions(part, committed));
+        self.consumer.look_up(names, answer);
         Ok(())
     }
 
@@ -206,11 +211,9 @@ impl Group {
     }
 
     /// Gives back what has been let go of, or has run out of time.
-    pub(super) fn release(&mut self, engine: &mut Engine) {
-        while let Some(id) = engine.poll_released() {
-            for handover in &mut self.going {
-                handover.open.retain(|open| *open != id);
-            }
+    pub(super) fn release(&mut self, released: &[PartitionId], engine: &mut Engine) {
+        for handover in &mut self.going {
+            handover.open.retain(|open| !released.contains(open));
         }
         let now = Instant::now();
         for handover in &mut self.going {
