@@ -19,10 +19,17 @@ fn main() -> ExitCode {
 }
 
 fn execute(cli: &Cli) -> Result<(), Failure> {
+    let out = &mut io::stdout();
+    // These need no settings.
+    match &cli.command {
+        Command::Demo => return cli::demo::run(out),
+        Command::Listen(listen) => return cli::listen::run(listen),
+        _ => {}
+    }
     let config = cli::load(cli).map_err(Failure::Settings)?;
     let connection = Connection::new(&config);
-    let out = &mut io::stdout().lock();
     match &cli.command {
+        Command::Demo | Command::Listen(_) => Ok(()),
         Command::Run => cli::run::run(&config),
         Command::Check => cli::check::check(&connection, out),
         Command::Topics(cli::topics::Command::Create) => cli::topics::create(&connection, out),

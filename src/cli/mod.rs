@@ -4,7 +4,9 @@
 //! No secret is printed, but for the one that `create` has just made.
 
 pub mod check;
+pub mod demo;
 mod failure;
+pub mod listen;
 pub mod run;
 pub mod subscriptions;
 #[cfg(test)]
@@ -38,6 +40,8 @@ pub struct Cli {
 /// What to do.
 #[derive(Subcommand)]
 pub enum Command {
+    /// See it work: everything in one process, on an embedded broker
+    Demo,
     /// Run the connector
     Run,
     /// Check settings, broker, topics and permissions, and say what to do about problems
@@ -48,6 +52,8 @@ pub enum Command {
     /// Who wants which events, and where they go
     #[command(subcommand)]
     Subscriptions(subscriptions::Command),
+    /// For receivers: a local endpoint that verifies what it gets and tells of it
+    Listen(listen::Listen),
 }
 
 /// How a listing is printed.

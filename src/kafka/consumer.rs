@@ -163,6 +163,8 @@ impl ConsumerContext for Context {
             }
             return;
         }
+        // Whoever assigns is there, long before the next statistics say so.
+        self.reachable.store(true, Ordering::Relaxed);
         let names = names(list);
         let notice = match err {
             RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => Notice::Assigned(names),

@@ -4,14 +4,17 @@
 //! and says what happened.
 
 pub mod admin;
+mod changes;
 mod client;
 pub mod cluster;
 pub mod consumer;
 mod context;
+pub mod embedded;
 pub mod ledger;
 pub mod preflight;
 pub mod subscriptions;
 pub mod table;
+pub mod tail;
 pub mod topics;
 mod version;
 pub mod writer;

@@ -95,7 +95,8 @@ fn unreachable(error: &ClusterError) -> Finding {
 
 /// Looks whether transactions are permitted, by one of a name that no instance has: it ends nobody else's.
 pub fn transactions(connection: &Connection) -> Finding {
-    let id = format!("{}-check", connection.config().kafka.transactional_id());
+    // No instance id has a slash.
+    let id = format!("{}/check", connection.config().kafka.transactional_id());
     let made = connection.transactional(&id).create_with_context(Witness::default());
     let producer: BaseProducer<Witness> = match made {
         Ok(producer) => producer,

@@ -1,24 +1,22 @@
 //! The follower: reads subscriptions and their statuses from the start of their topics and goes on with them, on a
 //! thread of its own.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
-use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::{Offset as KafkaOffset, TopicPartitionList};
 use tracing::{debug, info, warn};
 
 use super::Connection;
+use super::changes::{Interpret, Known};
 use super::context::LogContext;
-use super::version::Version;
-use crate::domain::headers::truncated;
-use crate::domain::record::Offset;
-use crate::domain::status::Status;
-use crate::domain::subscription::{Problem, Rules, Subscription, SubscriptionId};
+use crate::domain::subscription::Rules;
+
+pub use super::changes::Change;
 
 /// The most changes that are reported together.
 const BATCH: usize = 1024;
@@ -26,44 +24,17 @@ const BATCH: usize = 1024;
 /// One look for a change; also how soon a dropped handle is noticed.
 const LOOK: Duration = Duration::from_millis(50);
 
-/// How long the topic's partitions are asked for in one go: changes wait meanwhile.
+/// How long a topic's partitions are asked for in one go: changes wait meanwhile.
 const ASK: Duration = Duration::from_secs(1);
 
-/// How often is looked whether the topic has got more partitions.
+/// How often is looked whether a topic has got more partitions.
 const LOOK_FOR_PARTITIONS: Duration = Duration::from_secs(30);
 
-/// Between two looks for a topic that isn't there.
-const RETRY: Duration = Duration::from_secs(1);
+/// Between two looks for a topic whose partitions aren't known.
+const RETRY: Duration = Duration::from_millis(500);
 
-/// The longest reason why a subscription is invalid, in bytes.
-const REASON_MAX: usize = 1024;
-
-/// A change of one subscription. Each is the last word on its subscription so far.
-#[derive(Debug)]
-pub enum Change {
-    /// It is new, or has a new definition.
-    Put(Arc<Subscription>),
-    /// Its definition breaks rules: nothing may be sent for it.
-    Invalid {
-        /// Which one.
-        id: SubscriptionId,
-        /// The offset of the record that defines it.
-        offset: Offset,
-        /// The rules it breaks, joined by `; `, at most 1 KiB. It repeats no value of the definition.
-        reason: String,
-    },
-    /// It is deleted, if it was known at all.
-    Removed(SubscriptionId),
-    /// A record has a key that is no subscription's id: it says nothing.
-    BadKey {
-        /// The record's partition.
-        partition: i32,
-        /// The record's offset.
-        offset: Offset,
-    },
-    /// Its status was written or deleted; what isn't of this form counts as none.
-    Status(SubscriptionId, Option<Status>),
-}
+/// How long a topic may be unknown before it counts as missing: brokers learn of a new one within this time.
+const SETTLE: Duration = Duration::from_secs(2);
 
 /// What the follower tells.
 #[derive(Debug)]
@@ -72,7 +43,7 @@ pub enum News {
     Changes(Vec<Change>),
     /// All partitions of both topics have been read to their ends. Told once.
     ReadToEnd,
-    /// The follower ends: its client is of no use any more.
+    /// The follower ends: a topic is missing or may not be read, or the client is of no use any more.
     Fatal(String),
 }
 
@@ -82,7 +53,7 @@ pub struct Follower {
 }
 
 impl Follower {
-    /// Starts to follow. Outages of brokers, and a topic that doesn't exist yet, are waited out.
+    /// Starts to follow both topics. Outages of brokers are waited out.
     ///
     /// `report` is called from the follower's thread, which waits for it: it is how a reader holds the follower back.
     ///
@@ -106,6 +77,13 @@ impl Follower {
     }
 }
 
+/// Closing the consumers may take long: it is left to their thread.
+impl Drop for Follower {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Follows both topics in turn until it is stopped.
 fn follow(
     mut definitions: Reader,
@@ -115,60 +93,35 @@ fn follow(
 ) {
     let mut is_told = false;
     while !is_stopped.load(Ordering::Relaxed) {
-        // Only one of them is waited for; statuses are in no hurry.
+        // Only one of them is waited for, so that the other's changes wait no longer than that.
         for (reader, wait) in [(&mut definitions, LOOK), (&mut statuses, Duration::ZERO)] {
-            let (changes, fatal) = reader.turn(wait);
+            let (changes, end) = reader.turn(wait);
             if !changes.is_empty() {
                 report(News::Changes(changes));
             }
-            if let Some(reason) = fatal {
+            if let Err(reason) = end {
                 return report(News::Fatal(reason));
             }
         }
-        if !is_told && definitions.phase == Phase::Live && statuses.phase == Phase::Live {
+        if !is_told && definitions.known.is_live() && statuses.known.is_live() {
             is_told = true;
             report(News::ReadToEnd);
         }
     }
 }
 
-impl Drop for Follower {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-    }
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    ReadingUp,
-    Live,
-}
-
-/// What the records of a topic mean.
-enum Interpret {
-    Definition(Rules),
-    Status,
-}
-
+/// Reads one of the topics.
 struct Reader {
     consumer: BaseConsumer<LogContext>,
     topic: Arc<str>,
-    interpret: Interpret,
+    known: Known,
     look_again: Instant,
+    /// Since when brokers say that there is no such topic.
+    missing_since: Option<Instant>,
     /// The partitions that are read.
     partitions: BTreeSet<i32>,
     /// Those whose end has not been reached yet.
     unread: BTreeSet<i32>,
-    phase: Phase,
-    /// The record that counts for each id. Those of deleted ones are kept while reading up only: an older definition
-    /// may still come from another partition.
-    seen: HashMap<SubscriptionId, (Version, Is)>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Is {
-    Defined,
-    Deleted,
 }
 
 impl Reader {
@@ -176,49 +129,79 @@ impl Reader {
         Ok(Self {
             consumer: connection.table_reader().create_with_context(LogContext)?,
             topic: topic.clone(),
-            interpret,
+            known: Known::new(interpret),
             look_again: Instant::now(),
+            missing_since: None,
             partitions: BTreeSet::new(),
             unread: BTreeSet::new(),
-            phase: Phase::ReadingUp,
-            seen: HashMap::new(),
         })
     }
 
-    /// Takes what there is, and waits at most this long for the first.
-    fn turn(&mut self, wait: Duration) -> (Vec<Change>, Option<String>) {
+    /// Takes what there is, and waits at most this long for the first. An error is why nothing more will come.
+    fn turn(&mut self, wait: Duration) -> (Vec<Change>, Result<(), String>) {
         if Instant::now() >= self.look_again {
-            self.look_again = Instant::now() + self.look_for_partitions();
+            match self.look_for_partitions() {
+                Ok(pause) => self.look_again = Instant::now() + pause,
+                Err(reason) => return (Vec::new(), Err(reason)),
+            }
         }
         let gathered = self.gather(wait);
-        let at_end = !self.partitions.is_empty() && self.unread.is_empty();
-        if at_end && self.phase == Phase::ReadingUp {
-            self.phase = Phase::Live;
-            self.seen.retain(|_, (_, is)| *is == Is::Defined);
+        if !self.known.is_live() && !self.partitions.is_empty() && self.unread.is_empty() {
+            self.known.go_live();
         }
         gathered
     }
 
-    /// Takes in partitions that are new; returns when to look again.
-    fn look_for_partitions(&mut self) -> Duration {
-        match self.assign_new() {
-            Ok(()) if self.partitions.is_empty() => {
-                warn!(topic = %self.topic, "the topic doesn't exist: create it with `kafka-webhooks topics create`");
-                RETRY
+    /// Takes in partitions that are new, and returns how long to wait before it looks again.
+    ///
+    /// # Errors
+    /// The topic is missing or may not be read. One that is being read already is left to librdkafka.
+    fn look_for_partitions(&mut self) -> Result<Duration, String> {
+        let error = match self.assign_new() {
+            Ok(()) => {
+                self.missing_since = None;
+                return Ok(LOOK_FOR_PARTITIONS);
             }
-            Ok(()) => LOOK_FOR_PARTITIONS,
-            Err(error) => {
-                warn!(topic = %self.topic, %error, "the topic's partitions can't be looked up yet");
-                RETRY
+            Err(error) => error,
+        };
+        let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);
+        let is_missing = is_missing(code);
+        if !is_missing {
+            self.missing_since = None;
+        }
+        if self.partitions.is_empty() {
+            let topic = &self.topic;
+            if is_missing {
+                let since = *self.missing_since.get_or_insert_with(Instant::now);
+                if since.elapsed() >= SETTLE {
+                    return Err(format!(
+                        "topic {topic} does not exist: run `kafka-webhooks topics create`"
+                    ));
+                }
+                return Ok(RETRY);
+            }
+            if code == RDKafkaErrorCode::TopicAuthorizationFailed {
+                return Err(format!(
+                    "topic {topic} may not be read ({code}): permit Describe and Read on it"
+                ));
             }
         }
+        warn!(topic = %self.topic, %code, "the topic's partitions can't be looked up yet");
+        Ok(RETRY)
     }
 
-    fn assign_new(&mut self) -> Result<(), KafkaError> {
+    fn assign_new(&mut self) -> KafkaResult<()> {
         let metadata = self.consumer.fetch_metadata(Some(&self.topic), ASK)?;
-        let found = metadata.topics().iter().filter(|topic| topic.error().is_none());
-        let found = found.flat_map(|topic| topic.partitions()).map(|partition| partition.id());
-        let new: Vec<i32> = found.filter(|id| !self.partitions.contains(id)).collect();
+        let found = metadata.topics().first();
+        if let Some(error) = found.and_then(|topic| topic.error()) {
+            return Err(KafkaError::MetadataFetch(error.into()));
+        }
+        let found = found.iter().flat_map(|topic| topic.partitions());
+        let found: BTreeSet<i32> = found.map(|partition| partition.id()).collect();
+        if found.is_empty() {
+            return Err(KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownTopicOrPartition));
+        }
+        let new: Vec<i32> = found.difference(&self.partitions).copied().collect();
         if new.is_empty() {
             return Ok(());
         }
@@ -227,27 +210,25 @@ impl Reader {
             list.add_partition_offset(&self.topic, *partition, KafkaOffset::Beginning)?;
         }
         self.consumer.incremental_assign(&list)?;
-        info!(topic = %self.topic, partitions = new.len(), "reading subscriptions");
+        info!(topic = %self.topic, partitions = new.len(), "following the topic");
         self.unread.extend(&new);
         self.partitions.extend(new);
         Ok(())
     }
 
     /// Waits a moment for a change, and takes those with it that are there already.
-    fn gather(&mut self, mut wait: Duration) -> (Vec<Change>, Option<String>) {
+    fn gather(&mut self, mut wait: Duration) -> (Vec<Change>, Result<(), String>) {
         let mut changes = Vec::new();
         while changes.len() < BATCH {
             match self.consumer.poll(wait) {
                 None => break,
-                Some(Ok(message)) => {
-                    let seen = &mut self.seen;
-                    changes.extend(change(&message, seen, self.phase, &self.interpret));
-                }
+                Some(Ok(message)) => changes.extend(self.known.change(&message)),
                 Some(Err(KafkaError::PartitionEOF(partition))) => {
                     self.unread.remove(&partition);
                 }
                 Some(Err(KafkaError::MessageConsumptionFatal(code))) => {
-                    return (changes, Some(format!("the subscriptions can't be read: {code}")));
+                    let reason = format!("topic {} can't be followed: {code}", self.topic);
+                    return (changes, Err(reason));
                 }
                 // A broker that is away, said by the client's context already.
                 Some(Err(KafkaError::Global(code))) => debug!(%code, "following goes on"),
@@ -259,51 +240,15 @@ impl Reader {
             }
             wait = Duration::ZERO;
         }
-        (changes, None)
+        (changes, Ok(()))
     }
 }
 
-/// Reads a record; one that was read before, or is older than what is known, changes nothing.
-fn change(
-    message: &BorrowedMessage<'_>,
-    seen: &mut HashMap<SubscriptionId, (Version, Is)>,
-    phase: Phase,
-    interpret: &Interpret,
-) -> Option<Change> {
-    let offset = Offset(message.offset());
-    let key = message.key().and_then(|key| std::str::from_utf8(key).ok());
-    let Some(id) = key.and_then(|key| SubscriptionId::parse(key).ok()) else {
-        // Deleting such a record is how people clean up.
-        let bad = Change::BadKey { partition: message.partition(), offset };
-        return message.payload().map(|_| bad);
-    };
-    let version = Version::of(message);
-    if seen.get(&id).is_some_and(|(known, _)| !version.supersedes(known)) {
-        return None;
-    }
-    let Some(value) = message.payload() else {
-        match phase {
-            Phase::ReadingUp => seen.insert(id.clone(), (version, Is::Deleted)),
-            Phase::Live => seen.remove(&id),
-        };
-        return Some(match interpret {
-            Interpret::Definition(_) => Change::Removed(id),
-            Interpret::Status => Change::Status(id, None),
-        });
-    };
-    seen.insert(id.clone(), (version, Is::Defined));
-    let rules = match interpret {
-        Interpret::Definition(rules) => rules,
-        Interpret::Status => return Some(Change::Status(id, Status::read(value))),
-    };
-    Some(match Subscription::parse(id.clone(), value, offset, rules) {
-        Ok(subscription) => Change::Put(Arc::new(subscription)),
-        Err(problems) => Change::Invalid { id, offset, reason: reason(&problems) },
-    })
-}
-
-/// Joins problems to at most [`REASON_MAX`] bytes.
-fn reason(problems: &[Problem]) -> String {
-    let texts: Vec<String> = problems.iter().map(Problem::to_string).collect();
-    truncated(&texts.join("; "), REASON_MAX).to_owned()
+fn is_missing(code: RDKafkaErrorCode) -> bool {
+    matches!(
+        code,
+        RDKafkaErrorCode::UnknownTopicOrPartition
+            | RDKafkaErrorCode::UnknownTopic
+            | RDKafkaErrorCode::UnknownPartition
+    )
 }

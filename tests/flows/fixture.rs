@@ -56,13 +56,13 @@ impl Fixture {
         let mut definition = json!({ "url": url, "events": events, "secret": SECRET });
         let fields = definition.as_object_mut().expect("it is an object");
         fields.extend(more.as_object().expect("more fields are an object").clone());
-        self.scope.produce("subscriptions", id, &definition.to_string(), &[]);
+        self.scope.produce("subscriptions", id, definition.to_string(), &[]);
     }
 
     /// Writes an event.
     pub fn event(&self, id: &str, event_type: &str) {
         let value = json!({ "id": id, "event": event_type, "data": { "order": id } });
-        self.scope.produce("orders", id, &value.to_string(), &[]);
+        self.scope.produce("orders", id, value.to_string(), &[]);
     }
 
     /// Follows the audit topic until it holds so many records, and returns them.

@@ -1,4 +1,4 @@
-//! The follower of the subscriptions topic, used as the pipeline uses it.
+//! The follower of subscriptions and their statuses, used as the pipeline uses it.
 
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
@@ -80,7 +80,8 @@ fn show(change: &Change) -> String {
         Change::Put(it) => format!("put {} {} at {}", it.id, it.audit_url, it.definition_offset.0),
         Change::Invalid { id, offset, reason } => format!("invalid {id} at {}: {reason}", offset.0),
         Change::Removed(id) => format!("removed {id}"),
-        Change::Status(id, status) => format!("status {id} {}", status.is_some()),
+        Change::Status(id, Some(status)) => format!("status {id} of {}", status.definition_offset),
+        Change::Status(id, None) => format!("status {id}: none"),
         Change::BadKey { partition, offset } => format!("bad key {partition}/{}", offset.0),
     }
 }
@@ -153,17 +154,35 @@ fn the_later_definition_counts_wherever_it_stands() {
 }
 
 #[test]
-fn a_topic_that_is_still_to_come_is_waited_for() {
-    let scope = Scope::new("follower-early");
+fn a_missing_topic_is_named_with_what_to_do() {
+    let scope = Scope::new("follower-missing");
+    scope.create_topic("subscriptions", 1, &[("cleanup.policy", "compact")]);
     let watched = Watched::start(&scope);
+    let News::Fatal(reason) = watched.next() else { panic!("the status topic doesn't exist") };
+    let topic = scope.topic("subscription-status");
+    let expected = format!("topic {topic} does not exist: run `kafka-webhooks topics create`");
+    assert_eq!(reason, expected);
+}
+
+#[test]
+fn statuses_are_followed_beside_subscriptions() {
+    let scope = Scope::new("follower-status");
     scope.create_topic("subscriptions", 2, &[("cleanup.policy", "compact")]);
-    scope.create_topic("subscription-status", 1, &[("cleanup.policy", "compact")]);
-    put(&scope, 0, "a", "https://a.example");
-    let mut told = watched.read_to_end();
-    if told.is_empty() {
-        told = watched.changes(1);
-    }
-    assert_eq!(told, ["put a https://a.example/ at 0"]);
+    scope.create_topic("subscription-status", 2, &[("cleanup.policy", "compact")]);
+    let status = json!({"state": "disabled", "consecutiveDeadLetters": 10, "failingSince": null,
+        "reason": "gone", "since": "2026-01-15T10:30:00Z", "definitionOffset": 4});
+    scope.produce("subscription-status", "a", status.to_string(), &[]);
+    let watched = Watched::start(&scope);
+    assert_eq!(watched.read_to_end(), ["status a of 4"]);
+
+    scope.produce("subscription-status", "a", "{}", &[]);
+    assert_eq!(watched.changes(1), ["status a: none"]);
+    // What no subscription can be called says nothing.
+    scope.produce("subscription-status", "a b", status.to_string(), &[]);
+    scope.produce("subscription-status", "b", status.to_string(), &[]);
+    assert_eq!(watched.changes(1), ["status b of 4"]);
+    scope.produce_all("subscription-status", [Draft::tombstone("b")]);
+    assert_eq!(watched.changes(1), ["status b: none"]);
 }
 
 #[test]

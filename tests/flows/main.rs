@@ -6,6 +6,7 @@ mod support;
 mod batches;
 mod commands;
 mod delivery;
+mod demo;
 mod fixture;
 mod follower;
 mod harness;

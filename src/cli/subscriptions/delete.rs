@@ -8,8 +8,8 @@ use crate::domain::subscription::SubscriptionId;
 use crate::kafka::Connection;
 use crate::kafka::writer::{Target, Writer};
 
-/// Writes a tombstone to every partition in which the subscription stands, the newest definition's last: should it fail
-/// between them, the subscription is as it was.
+/// Writes a tombstone to every partition in which the subscription stands: otherwise an older definition would come back
+/// when compaction has dropped the tombstone.
 pub(super) fn delete(
     id: &SubscriptionId,
     connection: &Connection,
