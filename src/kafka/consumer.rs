@@ -9,29 +9,22 @@
 //! without pausing, which would throw away what was fetched.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use bytes::Bytes;
-use jiff::Timestamp;
-use rdkafka::client::ClientContext;
-use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::base_consumer::PartitionQueue;
-use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, ConsumerGroupMetadata};
-use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
-use rdkafka::message::{BorrowedMessage, Headers as _, Message};
-use rdkafka::statistics::Statistics;
-use rdkafka::types::RDKafkaRespErr;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerGroupMetadata};
+use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::{Offset as KafkaOffset, TopicPartitionList};
 use tracing::{error, warn};
 
-use super::{Connection, context};
+use super::Connection;
+use super::group::{Context, Lag, Notice};
+use super::positions::{Committed, Start, committed};
+use super::record::record;
 use crate::config::{Config, Topics};
-use crate::domain::record::{Header, Headers, NextOffset, Offset, Origin, Record, TopicPartition};
-
-/// How long one question to the cluster may take.
-const ASK: Duration = Duration::from_secs(10);
+use crate::domain::record::{Origin, Record, TopicPartition};
 
 /// Which of an instance's two members one is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,120 +53,7 @@ impl Part {
     }
 }
 
-/// What the group tells this member.
-#[derive(Debug)]
-pub enum Notice {
-    /// These partitions are ours now; answer with [`GroupConsumer::start`].
-    Assigned(Vec<TopicPartition>),
-    /// These are to be given back; answer with [`GroupConsumer::give_back`] when nothing is open.
-    Revoked(Vec<TopicPartition>),
-    /// These are somebody else's already; answer with [`GroupConsumer::give_back`] at once.
-    Lost(Vec<TopicPartition>),
-    /// The client is of no use any more.
-    Fatal(String),
-}
-
-/// Where a partition was left.
-#[derive(Clone, Debug)]
-pub struct Committed {
-    /// The partition.
-    pub name: TopicPartition,
-    /// The first offset that isn't settled.
-    pub next: NextOffset,
-    /// What is pending behind it.
-    pub metadata: String,
-}
-
-/// How much lies ahead of the connector in one partition.
-#[derive(Clone, Debug)]
-pub struct Lag {
-    /// The partition.
-    pub name: TopicPartition,
-    /// The offset behind its last stable record.
-    pub end: NextOffset,
-}
-
 type Wake = Arc<dyn Fn() + Send + Sync>;
-
-struct Context {
-    start: Start,
-    notices: Mutex<Vec<Notice>>,
-    lags: Mutex<Vec<Lag>>,
-    reachable: AtomicBool,
-    closing: AtomicBool,
-}
-
-/// Where a partition that was never committed starts.
-#[derive(Clone, Copy)]
-enum Start {
-    First,
-    BehindLast,
-}
-
-impl Start {
-    /// Events start where the user says. What waits is owed, all of it.
-    fn of(config: &Config, part: Part) -> Self {
-        match (part, config.kafka.properties.get("auto.offset.reset")) {
-            (Part::Events, Some("latest" | "largest" | "end")) => Self::BehindLast,
-            _ => Self::First,
-        }
-    }
-}
-
-impl ClientContext for Context {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        context::log(level, facility, message);
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
-            self.reachable.store(false, Ordering::Relaxed);
-        }
-        context::client_error(&error, reason);
-    }
-
-    fn stats(&self, statistics: Statistics) {
-        let up = statistics.brokers.values().any(|broker| broker.state == "UP");
-        self.reachable.store(up, Ordering::Relaxed);
-        let mut lags = Vec::new();
-        for (topic, stats) in &statistics.topics {
-            let name: Arc<str> = topic.as_str().into();
-            let assigned =
-                stats.partitions.iter().filter(|(id, stats)| **id >= 0 && stats.ls_offset >= 0);
-            lags.extend(assigned.map(|(id, stats)| Lag {
-                name: TopicPartition { topic: name.clone(), partition: *id },
-                end: NextOffset(stats.ls_offset),
-            }));
-        }
-        *self.lags.lock().expect("no holder of the lock panics") = lags;
-    }
-}
-
-impl ConsumerContext for Context {
-    fn rebalance(
-        &self,
-        consumer: &BaseConsumer<Self>,
-        err: RDKafkaRespErr,
-        list: &mut TopicPartitionList,
-    ) {
-        if self.closing.load(Ordering::Relaxed) {
-            // Nobody will answer any more, and closing waits for it.
-            if let Err(error) = consumer.unassign() {
-                warn!(%error, "partitions could not be given back while leaving the group");
-            }
-            return;
-        }
-        // Whoever assigns is there, long before the next statistics say so.
-        self.reachable.store(true, Ordering::Relaxed);
-        let names = names(list);
-        let notice = match err {
-            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => Notice::Assigned(names),
-            _ if consumer.assignment_lost() => Notice::Lost(names),
-            _ => Notice::Revoked(names),
-        };
-        self.notices.lock().expect("no holder of the lock panics").push(notice);
-    }
-}
 
 /// The member of the group that this process is.
 pub struct GroupConsumer {
@@ -181,6 +61,7 @@ pub struct GroupConsumer {
     queues: HashMap<TopicPartition, PartitionQueue<Context>>,
     /// Records that came before their partition had a queue; they are ahead of those in it.
     early: HashMap<TopicPartition, VecDeque<Record>>,
+    start: Start,
     wake: Wake,
 }
 
@@ -200,21 +81,15 @@ impl GroupConsumer {
     /// # Errors
     /// The client can't be made from its settings, or the list of topics is malformed.
     pub fn join(connection: &Connection, part: Part, wake: Wake) -> KafkaResult<Self> {
-        let start = Start::of(connection.config(), part);
-        let context = Context {
-            start,
-            notices: Mutex::default(),
-            lags: Mutex::default(),
-            reachable: AtomicBool::new(false),
-            closing: AtomicBool::new(false),
-        };
+        let context = Context::default();
         let client = connection.group_consumer(part.name());
         let mut consumer: BaseConsumer<Context> = client.create_with_context(context)?;
         let waker = wake.clone();
         consumer.set_nonempty_callback(move || waker());
         consumer.subscribe(&part.topics(connection.config()))?;
         let (queues, early) = Default::default();
-        Ok(Self { consumer: Arc::new(consumer), queues, early, wake })
+        let start = Start::of(connection.config(), part);
+        Ok(Self { consumer: Arc::new(consumer), queues, early, start, wake })
     }
 
     /// Returns the handle for transactions.
@@ -251,11 +126,11 @@ impl GroupConsumer {
         names: Vec<TopicPartition>,
         done: impl FnOnce(Vec<Committed>) + Send + 'static,
     ) {
-        let consumer = Arc::downgrade(&self.consumer);
+        let (consumer, start) = (Arc::downgrade(&self.consumer), self.start);
         let look_up = move || {
             // The consumer may be closed meanwhile: then nobody waits for the answer.
             while let Some(consumer) = consumer.upgrade() {
-                match committed(&consumer, &names) {
+                match committed(&consumer, start, &names) {
                     Ok(committed) => return done(committed),
                     Err(error) => warn!(%error, "the committed positions can't be read yet"),
                 }
@@ -349,66 +224,5 @@ impl GroupConsumer {
         if closed.recv_timeout(timeout).is_err() {
             error!(?timeout, "the group could not be left in time; its session will end by itself");
         }
-    }
-}
-
-fn names(list: &TopicPartitionList) -> Vec<TopicPartition> {
-    let elements = list.elements();
-    let name = |topic: &str, partition| TopicPartition { topic: topic.into(), partition };
-    elements.iter().map(|element| name(element.topic(), element.partition())).collect()
-}
-
-/// Returns where partitions were left; one that never was starts where `auto.offset.reset` says.
-fn committed(
-    consumer: &BaseConsumer<Context>,
-    names: &[TopicPartition],
-) -> KafkaResult<Vec<Committed>> {
-    let mut list = TopicPartitionList::with_capacity(names.len());
-    for name in names {
-        list.add_partition(&name.topic, name.partition);
-    }
-    let list = consumer.committed_offsets(list, ASK)?;
-    let mut answers = Vec::with_capacity(names.len());
-    for element in list.elements() {
-        element.error()?;
-        let name = TopicPartition { topic: element.topic().into(), partition: element.partition() };
-        let (next, metadata) = match element.offset() {
-            KafkaOffset::Offset(next) => (NextOffset(next), element.metadata().to_owned()),
-            _ => (first(consumer, &name)?, String::new()),
-        };
-        answers.push(Committed { name, next, metadata });
-    }
-    Ok(answers)
-}
-
-fn first(consumer: &BaseConsumer<Context>, name: &TopicPartition) -> KafkaResult<NextOffset> {
-    let (low, high) = consumer.fetch_watermarks(&name.topic, name.partition, ASK)?;
-    Ok(NextOffset(match consumer.context().start {
-        Start::First => low,
-        Start::BehindLast => high,
-    }))
-}
-
-/// Copies a message out of librdkafka's memory.
-pub(super) fn record(message: &BorrowedMessage, name: Option<&TopicPartition>) -> Record {
-    let topic = name.map_or_else(|| message.topic().into(), |name| name.topic.clone());
-    let millis = message.timestamp().to_millis().unwrap_or(0);
-    let headers = message.headers().map(|headers| {
-        let header = |header: rdkafka::message::Header<&[u8]>| Header {
-            name: header.key.into(),
-            value: header.value.map(Bytes::copy_from_slice),
-        };
-        Headers(headers.iter().map(header).collect())
-    });
-    Record {
-        origin: Origin {
-            topic,
-            partition: message.partition(),
-            offset: Offset(message.offset()),
-            timestamp: Timestamp::from_millisecond(millis).unwrap_or(Timestamp::UNIX_EPOCH),
-        },
-        key: message.key().map(Bytes::copy_from_slice),
-        value: message.payload().map(Bytes::copy_from_slice),
-        headers: headers.unwrap_or_default(),
     }
 }

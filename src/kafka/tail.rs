@@ -8,8 +8,8 @@ use rdkafka::{Offset, TopicPartitionList};
 use tracing::warn;
 
 use super::Connection;
-use super::consumer::record;
 use super::context::LogContext;
+use super::record::record;
 use crate::domain::record::Record;
 
 /// How long the cluster may take to tell of a topic.

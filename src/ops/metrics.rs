@@ -20,7 +20,7 @@ use crate::domain::ending::{Ending, Next};
 use crate::domain::engine::{Counts, Engine};
 use crate::domain::outcome::Reason;
 use crate::domain::record::TopicPartition;
-use crate::kafka::consumer::Lag;
+use crate::kafka::group::Lag;
 
 const ATTEMPTS: &str = "webhooks_attempts_total";
 const DECISIONS: &str = "webhooks_decisions_total";

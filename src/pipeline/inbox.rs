@@ -8,8 +8,9 @@ use std::time::Duration;
 use crate::domain::engine::AttemptId;
 use crate::domain::outcome::Attempted;
 use crate::domain::subscription::Subscription;
-use crate::kafka::consumer::{Committed, Part};
+use crate::kafka::consumer::Part;
 use crate::kafka::ledger;
+use crate::kafka::positions::Committed;
 use crate::kafka::subscriptions::News;
 
 /// Something that happened outside the driver's thread.

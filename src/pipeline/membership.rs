@@ -12,7 +12,9 @@ use crate::config::Config;
 use crate::domain::engine::{Engine, PartitionId, Role};
 use crate::domain::record::{Record, TopicPartition};
 use crate::domain::tiers::TierIndex;
-use crate::kafka::consumer::{Committed, GroupConsumer, Lag, Member, Notice, Part};
+use crate::kafka::consumer::{GroupConsumer, Member, Part};
+use crate::kafka::group::{Lag, Notice};
+use crate::kafka::positions::Committed;
 use crate::kafka::{Connection, KafkaError};
 
 /// The most records that are taken from one partition before the next has its turn.

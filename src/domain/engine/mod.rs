@@ -9,6 +9,7 @@
 //! is gathered for the next batch, which settles it in the window. A batch is one transaction.
 
 mod admission;
+mod attempts;
 mod batch;
 mod lanes;
 mod partition;
@@ -22,28 +23,24 @@ use std::time::Duration;
 use jiff::Timestamp;
 use rustc_hash::FxHashMap;
 
-use super::ending::{DeliveryEnding, Ending, Next, Value};
 use super::event::Event;
 use super::headers::Trigger;
-use super::outcome::{Attempted, Reason, RetryRules, Verdict};
-use super::payload::Retryable;
+use super::outcome::RetryRules;
 use super::progress::Seq;
 use super::record::{NextOffset, Record, TopicPartition};
 use super::registry::Registry;
 use super::source::Sources;
-use super::subscription::{Activity, Subscription, SubscriptionHash, SubscriptionId};
-use super::tiers::{self, Wheel};
+use super::subscription::{Subscription, SubscriptionHash, SubscriptionId};
+use super::tiers::Wheel;
 
 use admission::Delayed;
+pub use attempts::{Attempt, AttemptId};
 use batch::Gathering;
 pub use batch::{Batch, Commit};
 use lanes::Lanes;
 use partition::Partition;
 pub use partition::{PartitionId, Role};
 use statuses::Statuses;
-
-/// The most endings that wait for a batch; with so many, no further attempt is started.
-const ENDINGS_MAX: usize = 16_384;
 
 /// The settings that the engine follows.
 #[derive(Debug)]
@@ -62,33 +59,6 @@ pub struct Policy {
     pub max_bytes_in_flight: usize,
     /// The time that endings gather before they are written.
     pub commit_interval: Duration,
-}
-
-/// Names one attempt; never used again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct AttemptId(u64);
-
-#[cfg(test)]
-impl AttemptId {
-    /// Names an attempt that no engine started.
-    pub(crate) fn of_none() -> Self {
-        Self(0)
-    }
-}
-
-/// An attempt to make now.
-#[derive(Debug)]
-pub struct Attempt {
-    /// What to call it when it is over.
-    pub id: AttemptId,
-    /// The event.
-    pub event: Arc<Event>,
-    /// To whom.
-    pub subscription: Arc<Subscription>,
-    /// Which attempt this is, from 1.
-    pub number: u32,
-    /// Whether another may follow.
-    pub retryable: Retryable,
 }
 
 /// One delivery in the engine's hands.
@@ -263,121 +233,6 @@ impl Engine {
         let partition = self.partitions.remove(&id).expect("it was just found");
         self.bytes -= partition.bytes;
         Some(id)
-    }
-
-    /// Returns the next attempt to make.
-    pub fn poll_attempt(&mut self, now: Timestamp) -> Option<Attempt> {
-        while self.air.len() < self.policy.max_in_flight
-            && self.air.len() + self.gathering.len() < ENDINGS_MAX
-        {
-            let delivery = self.lanes.next()?;
-            let subscription = match self.deliverable(&delivery, now) {
-                Ok(subscription) => subscription,
-                Err(reason) => {
-                    self.lanes.landed(&delivery.subscription);
-                    self.end(delivery, None, Next::DeadLetter(reason), now);
-                    continue;
-                }
-            };
-            return Some(self.start(delivery, subscription));
-        }
-        None
-    }
-
-    /// Returns the subscription to deliver to, or why the delivery is given up without an attempt.
-    fn deliverable(
-        &self,
-        delivery: &Delivery,
-        now: Timestamp,
-    ) -> Result<Arc<Subscription>, Reason> {
-        let Some(subscription) = self.registry.get(&delivery.subscription) else {
-            let invalid = self.statuses.is_invalid(&delivery.subscription);
-            return Err(if invalid {
-                Reason::SubscriptionDisabled
-            } else {
-                Reason::SubscriptionRemoved
-            });
-        };
-        let expire_after = self.policy.retry.expire_after;
-        let expired = delivery.first_at.is_some_and(|first| now > tiers::add(first, expire_after));
-        match subscription.state {
-            Activity::Inactive => Err(Reason::SubscriptionDisabled),
-            Activity::Active if expired => Err(Reason::Expired),
-            Activity::Active => Ok(subscription.clone()),
-        }
-    }
-
-    fn start(&mut self, delivery: Delivery, subscription: Arc<Subscription>) -> Attempt {
-        self.last_attempt += 1;
-        let id = AttemptId(self.last_attempt);
-        let number = delivery.attempts + 1;
-        let more = self.policy.retry.schedule_of(&subscription).delay_after(number).is_some();
-        let event = delivery.event.clone();
-        self.partition(delivery.partition).in_air += 1;
-        self.air.insert(id, delivery);
-        let retryable = if more { Retryable::Retryable } else { Retryable::Last };
-        Attempt { id, event, subscription, number, retryable }
-    }
-
-    /// Takes note of how an attempt ended. `fraction` in 0..1 is the dice for jitter.
-    pub fn attempted(
-        &mut self,
-        id: AttemptId,
-        subscription: &Arc<Subscription>,
-        attempted: Attempted,
-        now: Timestamp,
-        fraction: f64,
-    ) {
-        let Some(mut delivery) = self.air.remove(&id) else {
-            self.counts.stale += 1;
-            return;
-        };
-        self.lanes.landed(&delivery.subscription);
-        self.partition(delivery.partition).in_air -= 1;
-        delivery.attempts += 1;
-        let first_at = *delivery.first_at.get_or_insert(now);
-        let rules = &self.policy.retry;
-        let verdict =
-            rules.judge(&attempted, subscription, delivery.attempts, first_at, now, fraction);
-        let next = match verdict {
-            Verdict::Delivered => Next::Delivered,
-            Verdict::DeadLetter(reason) => Next::DeadLetter(reason),
-            Verdict::Retry(due, reason) => {
-                let tier = self.policy.wheel.tier_for(tiers::until(due, now));
-                Next::Retry(due, tier, reason)
-            }
-        };
-        let attempt = (attempted, subscription.clone());
-        self.end(delivery, Some(attempt), next, now);
-    }
-
-    /// Gathers a delivery's ending and settles it in its window.
-    fn end(
-        &mut self,
-        delivery: Delivery,
-        attempt: Option<(Attempted, Arc<Subscription>)>,
-        next: Next,
-        now: Timestamp,
-    ) {
-        let (attempted, subscription) = match attempt {
-            Some((attempted, subscription)) => (Some(attempted), Some(subscription)),
-            None => (None, self.registry.get(&delivery.subscription).cloned()),
-        };
-        let ending = DeliveryEnding {
-            at: now,
-            event: delivery.event,
-            subscription_id: delivery.subscription,
-            subscription,
-            trigger: delivery.trigger,
-            attempts: delivery.attempts,
-            first_at: delivery.first_at,
-            attempted,
-            next,
-            value: Value::Whole,
-        };
-        let id = delivery.partition;
-        let freed = self.partition(id).settle(delivery.seq, delivery.hash, delivery.bytes);
-        self.gathering.push(id, Ending::Delivery(Box::new(ending)), freed);
     }
 
     fn partition(&mut self, id: PartitionId) -> &mut Partition {

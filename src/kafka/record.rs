@@ -1,0 +1,31 @@
+//! From librdkafka's messages to records of our own.
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use rdkafka::message::{BorrowedMessage, Headers as _, Message};
+
+use crate::domain::record::{Header, Headers, Offset, Origin, Record, TopicPartition};
+
+/// Copies a message out of librdkafka's memory.
+pub(super) fn record(message: &BorrowedMessage, name: Option<&TopicPartition>) -> Record {
+    let topic = name.map_or_else(|| message.topic().into(), |name| name.topic.clone());
+    let millis = message.timestamp().to_millis().unwrap_or(0);
+    let headers = message.headers().map(|headers| {
+        let header = |header: rdkafka::message::Header<&[u8]>| Header {
+            name: header.key.into(),
+            value: header.value.map(Bytes::copy_from_slice),
+        };
+        Headers(headers.iter().map(header).collect())
+    });
+    Record {
+        origin: Origin {
+            topic,
+            partition: message.partition(),
+            offset: Offset(message.offset()),
+            timestamp: Timestamp::from_millisecond(millis).unwrap_or(Timestamp::UNIX_EPOCH),
+        },
+        key: message.key().map(Bytes::copy_from_slice),
+        value: message.payload().map(Bytes::copy_from_slice),
+        headers: headers.unwrap_or_default(),
+    }
+}
