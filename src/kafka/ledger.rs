@@ -253,14 +253,12 @@ impl Writer {
         }
     }
 
-    /// Repeats a call for as long as its error says that it may succeed.
+    /// Repeats a call for as long as its error says that it may succeed: a cluster that is away is waited out. What
+    /// must not wait with it, the end of the process, doesn't.
     fn retried(&self, call: impl Fn() -> KafkaResult<()>) -> KafkaResult<()> {
-        let deadline = Instant::now() + CALL;
         loop {
             match call() {
-                Err(KafkaError::Transaction(error))
-                    if error.is_retriable() && Instant::now() < deadline =>
-                {
+                Err(KafkaError::Transaction(error)) if error.is_retriable() => {
                     std::thread::sleep(PAUSE);
                 }
                 result => return result,

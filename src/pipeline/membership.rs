@@ -32,7 +32,7 @@ pub(super) struct Membership {
     consumer: GroupConsumer,
     inbox: Arc<Inbox>,
     roles: Roles,
-    /// The partitions in hand.
+    /// The partitions in hand; those on their way out stay until nothing of theirs is open.
     hand: Vec<(TopicPartition, PartitionId)>,
     /// The partitions whose committed positions are being asked for.
     coming: HashSet<TopicPartition>,
@@ -43,9 +43,10 @@ pub(super) struct Membership {
     assigned: bool,
 }
 
-/// Revoked partitions, which go back together: the group takes one answer.
+/// Partitions on their way out.
 struct Handover {
-    names: Vec<TopicPartition>,
+    /// What the group has asked back: it takes one answer for all. `None` when nobody asked, at the end.
+    asked: Option<Vec<TopicPartition>>,
     open: Vec<PartitionId>,
     deadline: Instant,
 }
@@ -160,11 +161,17 @@ impl Membership {
     }
 
     fn revoked(&mut self, names: Vec<TopicPartition>, engine: &mut Engine) {
-        let open = self.take_from_hand(&names);
+        self.coming.retain(|name| !names.contains(name));
+        let concerned = self.hand.iter().filter(|(name, _)| names.contains(name));
+        let open: Vec<_> = concerned.map(|(_, id)| *id).collect();
         for id in &open {
             engine.revoke(*id);
         }
-        self.going.push(Handover { names, open, deadline: Instant::now() + self.handover });
+        self.going.push(Handover {
+            asked: Some(names),
+            open,
+            deadline: Instant::now() + self.handover,
+        });
     }
 
     fn lost(&mut self, names: &[TopicPartition], engine: &mut Engine) {
@@ -172,17 +179,11 @@ impl Membership {
             partitions = names.len(),
             "partitions were lost: the group went on without this member"
         );
-        for id in self.take_from_hand(names) {
+        self.coming.retain(|name| !names.contains(name));
+        for (_, id) in self.hand.extract_if(.., |(name, _)| names.contains(name)) {
             engine.abandon(id);
         }
         self.consumer.give_back(names);
-    }
-
-    fn take_from_hand(&mut self, names: &[TopicPartition]) -> Vec<PartitionId> {
-        let names: HashSet<_> = names.iter().collect();
-        self.coming.retain(|name| !names.contains(name));
-        let gone = self.hand.extract_if(.., |(name, _)| names.contains(name));
-        gone.map(|(_, id)| id).collect()
     }
 
     /// Takes records as far as the engine has room; tells whether there were any.
@@ -214,39 +215,36 @@ impl Membership {
 
     /// Gives back what has been let go of, or has run out of time.
     pub(super) fn release(&mut self, released: &[PartitionId], engine: &mut Engine) {
-        for handover in &mut self.going {
-            handover.open.retain(|open| !released.contains(open));
-        }
+        let mut gone = released.to_vec();
         let now = Instant::now();
-        for handover in &mut self.going {
-            if handover.deadline > now || handover.open.is_empty() {
-                continue;
-            }
-            warn!(
-                partitions = handover.open.len(),
-                "attempts outlast the handover of their partitions: the next owner repeats them"
-            );
-            for id in handover.open.drain(..) {
+        for handover in self.going.iter_mut().filter(|handover| handover.deadline <= now) {
+            for id in handover.open.drain(..).filter(|id| !released.contains(id)) {
+                warn!(partition = %id, "attempts outlast the handover: the next owner repeats them");
                 engine.abandon(id);
+                gone.push(id);
             }
         }
-        let (done, going) = self.going.drain(..).partition(|handover| handover.open.is_empty());
-        self.going = going;
-        let done: Vec<Handover> = done;
-        for Handover { names, .. } in done {
-            info!(partitions = names.len(), "partitions given back");
-            self.consumer.give_back(&names);
+        self.hand.retain(|(_, id)| !gone.contains(id));
+        for handover in &mut self.going {
+            handover.open.retain(|open| !gone.contains(open));
+        }
+        let is_done = |handover: &mut Handover| handover.open.is_empty();
+        for Handover { asked, .. } in self.going.extract_if(.., is_done) {
+            if let Some(names) = asked {
+                info!(partitions = names.len(), "partitions given back");
+                self.consumer.give_back(&names);
+            }
         }
     }
 
-    /// Starts to let go of everything.
+    /// Starts to let go of everything. The group learns of it when this member leaves.
     pub(super) fn begin_stop(&mut self, engine: &mut Engine, deadline: Instant) {
         self.coming.clear();
-        let open: Vec<_> = self.hand.drain(..).map(|(_, id)| id).collect();
+        let open: Vec<_> = self.hand.iter().map(|(_, id)| *id).collect();
         for id in &open {
             engine.revoke(*id);
         }
-        self.going.push(Handover { names: Vec::new(), open, deadline });
+        self.going.push(Handover { asked: None, open, deadline });
     }
 
     /// Tells whether nothing is open any more.
