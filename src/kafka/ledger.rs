@@ -216,13 +216,15 @@ impl Writer {
             Destination::DeadLetter => &self.topics.dead_letter,
             Destination::Tier(tier) => &self.topics.tiers[tier.0].topic,
         };
-        let headers = &publication.headers.0;
-        let headers =
-            headers.iter().fold(OwnedHeaders::new_with_capacity(headers.len()), |to, h| {
-                to.insert(Header { key: &h.name, value: h.value.as_deref() })
-            });
         let mut record: BaseRecord<'_, [u8], [u8], usize> =
-            BaseRecord::with_opaque_to(topic, ending).headers(headers);
+            BaseRecord::with_opaque_to(topic, ending);
+        let headers = &publication.headers.0;
+        if !headers.is_empty() {
+            let to = OwnedHeaders::new_with_capacity(headers.len());
+            record = record.headers(headers.iter().fold(to, |to, header| {
+                to.insert(Header { key: &header.name, value: header.value.as_deref() })
+            }));
+        }
         if let Some(key) = &publication.key {
             record = record.key(key);
         }

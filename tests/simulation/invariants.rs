@@ -25,17 +25,20 @@ pub struct Ledger {
     ended: BTreeMap<(String, String), u32>,
     /// Attempts whose outcome is committed, by event, subscription and number.
     recorded: BTreeSet<(String, String, u32)>,
+    /// When the next attempt of each delivery is due, as its last failure said.
+    due: BTreeMap<(String, String), Timestamp>,
     /// Positions up to which commits were checked.
     checked: BTreeMap<TopicPartition, NextOffset>,
 }
 
 impl Ledger {
     /// No attempt starts before it is due, with a wrong count, or to somebody else.
-    pub fn check_attempt(attempt: &Attempt, now: Timestamp) {
+    pub fn check_attempt(&self, attempt: &Attempt, now: Timestamp) {
         let (event, to) = (&attempt.event, attempt.subscription.id.as_str());
         if let Ok(carried) = Carried::read(&event.record.headers) {
-            let due = carried.due_at.unwrap_or(Timestamp::MIN);
-            assert!(due <= now, "early: {event:?} to {to} is due at {due}, it is {now}");
+            let due = self.due.get(&(event.id.to_string(), to.to_owned()));
+            let due = due.expect("what is in a tier has failed before");
+            assert!(*due <= now, "early: {event:?} to {to} is due at {due}, it is {now}");
             assert_eq!(carried.attempts + 1, attempt.number, "the count of attempts is wrong");
             assert_eq!(carried.subscription, attempt.subscription.id);
         }
@@ -72,6 +75,9 @@ impl Ledger {
         let event = ending.event.id.to_string();
         if ending.attempted.is_some() {
             self.recorded.insert((event.clone(), to.to_owned(), ending.attempts));
+        }
+        if let Next::Retry(due, ..) = ending.next {
+            self.due.insert((event.clone(), to.to_owned()), due);
         }
         if matches!(ending.next, Next::Delivered | Next::DeadLetter(_)) {
             let ended = self.ended.entry((event, to.to_owned())).or_default();

@@ -429,8 +429,8 @@ impl World {
         let life = self.instances[index].life;
         while let Some(attempt) = self.instances[index].engine.poll_attempt(self.now) {
             assert!(self.instances[index].engine.in_flight() <= MAX_IN_FLIGHT);
-            Ledger::check_attempt(&attempt, self.now);
             if !self.instances[index].is_zombie {
+                self.ledger.check_attempt(&attempt, self.now);
                 self.ledger.check_repeat(&attempt);
             }
             let to = &attempt.subscription;

@@ -110,6 +110,7 @@ fn a_window_full_of_single_deliveries_fits_and_holds_a_thousand() {
     while window.has_room() {
         window.open_sole(Offset(offset), NOW);
         offset += 2;
+        assert!(window.unsettled() < 10_000, "the window has no bound");
     }
     assert!(window.unsettled() > 1000, "only {} records fit", window.unsettled());
     let (watermark, metadata) = window.commit();
