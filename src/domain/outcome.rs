@@ -200,7 +200,9 @@ impl RetryRules {
             return Verdict::DeadLetter(Reason::Exhausted);
         };
         let wished = retry_after.unwrap_or_default().min(self.retry_after_max);
-        let due = tiers::add(now, jittered(delay, fraction, self.jitter).max(wished));
+        let wait = jittered(delay, fraction, self.jitter).max(wished);
+        // The record that waits tells milliseconds.
+        let due = tiers::ceil_ms(tiers::add(now, wait));
         if due > tiers::add(first_at, self.expire_after) {
             return Verdict::DeadLetter(Reason::Expired);
         }

@@ -70,6 +70,14 @@ pub fn add(time: Timestamp, wait: Duration) -> Timestamp {
     time.saturating_add(wait).unwrap_or(Timestamp::MAX)
 }
 
+/// Returns the first whole millisecond at or behind `time`: what is written in milliseconds must not become earlier.
+pub fn ceil_ms(time: Timestamp) -> Timestamp {
+    let millis = time.as_nanosecond().div_euclid(1_000_000);
+    let is_whole = time.as_nanosecond().rem_euclid(1_000_000) == 0;
+    let millis = i64::try_from(millis).map(|millis| millis + i64::from(!is_whole));
+    millis.ok().and_then(|millis| Timestamp::from_millisecond(millis).ok()).unwrap_or(time)
+}
+
 /// Returns how long it is from `now` until `time`; zero when it has passed.
 pub fn until(time: Timestamp, now: Timestamp) -> Duration {
     Duration::try_from(time.duration_since(now)).unwrap_or(Duration::ZERO)
