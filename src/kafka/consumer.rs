@@ -20,6 +20,7 @@ use rdkafka::{Offset as KafkaOffset, TopicPartitionList};
 use tracing::{error, warn};
 
 use super::Connection;
+use super::context::client_error;
 use super::group::{Context, Lag, Notice};
 use super::positions::{Committed, Start, committed};
 use super::record::record;
@@ -113,7 +114,7 @@ impl GroupConsumer {
                     break;
                 }
                 // Of a topic that doesn't exist yet, a broker that is away: librdkafka tries again by itself.
-                Err(error) => warn!(%error, "the consumer reports a problem"),
+                Err(error) => client_error(&error, "records can't be fetched for now"),
             }
         }
         let mut notices = self.consumer.context().notices.lock().expect("no holder panics");
@@ -132,7 +133,7 @@ impl GroupConsumer {
             while let Some(consumer) = consumer.upgrade() {
                 match committed(&consumer, start, &names) {
                     Ok(committed) => return done(committed),
-                    Err(error) => warn!(%error, "the committed positions can't be read yet"),
+                    Err(error) => client_error(&error, "the committed positions can't be read yet"),
                 }
                 drop(consumer);
                 std::thread::sleep(Duration::from_millis(200));
@@ -179,7 +180,7 @@ impl GroupConsumer {
         match queue.poll(Duration::ZERO)? {
             Ok(message) => Some(record(&message, Some(name))),
             Err(error) => {
-                warn!(topic = %name.topic, partition = name.partition, %error, "a fetch failed");
+                client_error(&error, &format!("{name} can't be fetched for now"));
                 None
             }
         }

@@ -204,7 +204,8 @@ fn judge(plan: &Plan, settings: &TopicSettings, largest_event: Option<u64>) -> V
         let own = settings.max_message_bytes;
         let found = format!("max.message.bytes is {own}, and event topics take {largest}");
         let advice = format!("set max.message.bytes to {largest} or more on the topic");
-        findings.push(Finding::error(topic, found, advice));
+        // What doesn't fit is dead-lettered without its value: not lost, but worth a look.
+        findings.push(Finding::warning(topic, found, advice));
     }
     findings
 }

@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::{Offset as KafkaOffset, TopicPartitionList};
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
 use super::Connection;
 use super::changes::{Interpret, Known};
-use super::context::LogContext;
+use super::context::{LogContext, client_error};
 use crate::domain::subscription::Rules;
 
 pub use super::changes::Change;
@@ -230,11 +230,8 @@ impl Reader {
                     let reason = format!("topic {} can't be followed: {code}", self.topic);
                     return (changes, Err(reason));
                 }
-                // A broker that is away, said by the client's context already.
-                Some(Err(KafkaError::Global(code))) => debug!(%code, "following goes on"),
                 Some(Err(error)) => {
-                    let code = error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail);
-                    warn!(topic = %self.topic, %code, "a fetch failed; it is repeated");
+                    client_error(&error, &format!("{} can't be fetched for now", self.topic));
                     break;
                 }
             }

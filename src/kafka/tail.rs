@@ -5,10 +5,9 @@ use std::time::Duration;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::{Offset, TopicPartitionList};
-use tracing::warn;
 
 use super::Connection;
-use super::context::LogContext;
+use super::context::{LogContext, client_error};
 use super::record::record;
 use crate::domain::record::Record;
 
@@ -48,7 +47,7 @@ impl Tail {
             Ok(message) => Some(record(&message, None)),
             Err(KafkaError::PartitionEOF(_)) => None,
             Err(error) => {
-                warn!(%error, "topics can't be read for now");
+                client_error(&error, "topics can't be read for now");
                 None
             }
         }

@@ -9,6 +9,7 @@ mod delivery;
 mod demo;
 mod fixture;
 mod follower;
+mod guarantees;
 mod harness;
 mod input;
 mod instances;

@@ -197,6 +197,23 @@ impl Connector {
             .ok_or_else(|| io::Error::other(format!("not an HTTP response: {answer:?}")))
     }
 
+    /// Waits until the log holds a text.
+    ///
+    /// # Panics
+    ///
+    /// When it doesn't within `timeout`; shows its last lines.
+    pub fn wait_log(&self, timeout: Duration, text: &str) {
+        let deadline = Instant::now() + timeout;
+        while !self.log().contains(text) {
+            assert!(
+                Instant::now() < deadline,
+                "no {text:?} within {timeout:?}:\n{}",
+                self.process.last_lines()
+            );
+            thread::sleep(LOOK_EVERY);
+        }
+    }
+
     /// Polls `/status` until it satisfies `holds`.
     ///
     /// # Panics

@@ -1,0 +1,9 @@
+//! The guarantees of the contract's section 7 that need a real broker, one file each.
+
+mod load;
+
+mod kill;
+mod outage;
+mod shutdown;
+mod too_large;
+mod zombie;
