@@ -188,14 +188,21 @@ impl GroupConsumer {
 
     /// Gives partitions back to the group.
     pub fn give_back(&mut self, names: &[TopicPartition]) {
-        let mut list = TopicPartitionList::with_capacity(names.len());
+        // librdkafka takes back only what was taken up, and waits for good if it can't: what was assigned and lost
+        // before it was started is taken up first.
+        let unstarted = names.iter().filter(|name| !self.queues.contains_key(*name));
+        let unstarted = list(unstarted);
+        if unstarted.count() > 0
+            && let Err(error) = self.consumer.incremental_assign(&unstarted)
+        {
+            warn!(%error, "partitions that were never started can't be given back");
+        }
         for name in names {
             self.queues.remove(name);
             self.early.remove(name);
-            list.add_partition(&name.topic, name.partition);
         }
         // It fails when the group has taken them already, which is as good.
-        if let Err(error) = self.consumer.incremental_unassign(&list) {
+        if let Err(error) = self.consumer.incremental_unassign(&list(names)) {
             warn!(%error, "partitions were taken before they were given back");
         }
     }
@@ -226,4 +233,12 @@ impl GroupConsumer {
             error!(?timeout, "the group could not be left in time; its session will end by itself");
         }
     }
+}
+
+fn list<'n>(names: impl IntoIterator<Item = &'n TopicPartition>) -> TopicPartitionList {
+    let mut list = TopicPartitionList::new();
+    for name in names {
+        list.add_partition(&name.topic, name.partition);
+    }
+    list
 }

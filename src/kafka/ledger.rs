@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
 use rdkafka::{Offset, TopicPartitionList};
-use tracing::{info, warn};
+use tracing::info;
 
 use super::consumer::Member;
 use super::{Connection, context};
@@ -153,8 +153,7 @@ impl Writer {
             match self.producer.init_transactions(CALL) {
                 Ok(()) => return Ok(()),
                 Err(KafkaError::Transaction(error)) if error.is_retriable() => {
-                    warn!(%error, "the ledger's producer can't be initialised yet");
-                    std::thread::sleep(PAUSE);
+                    waits(&error, "the ledger's producer can't be initialised yet");
                 }
                 Err(error) => return Err(format!("the producer can't be initialised: {error}")),
             }
@@ -261,7 +260,7 @@ impl Writer {
         loop {
             match call() {
                 Err(KafkaError::Transaction(error)) if error.is_retriable() => {
-                    std::thread::sleep(PAUSE);
+                    waits(&error, "a transaction can't be committed yet");
                 }
                 result => return result,
             }
@@ -279,8 +278,7 @@ impl Writer {
             match self.producer.abort_transaction(CALL) {
                 Ok(()) => return Ok(()),
                 Err(KafkaError::Transaction(error)) if error.is_retriable() => {
-                    warn!(%error, "a transaction can't be aborted yet");
-                    std::thread::sleep(PAUSE);
+                    waits(&error, "a transaction can't be aborted yet");
                 }
                 Err(error) => return Err(Failed::Fatal(format!("{cause}; then: {error}"))),
             }
@@ -309,6 +307,12 @@ impl Writer {
     fn failed(&self) -> std::sync::MutexGuard<'_, Vec<(usize, RDKafkaErrorCode)>> {
         self.producer.context().failed.lock().expect("no holder of the lock panics")
     }
+}
+
+/// Says why, once in a while, and pauses before the call is repeated.
+fn waits(error: &RDKafkaError, what: &str) {
+    context::client_error(&KafkaError::Transaction(error.clone()), &format!("{what}: {error}"));
+    std::thread::sleep(PAUSE);
 }
 
 fn positions(commits: &[&Commit]) -> KafkaResult<TopicPartitionList> {

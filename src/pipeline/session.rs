@@ -33,6 +33,10 @@ const REST: Duration = Duration::from_millis(100);
 /// How often health and gauges are brought up to date.
 const TICK: Duration = Duration::from_secs(1);
 
+/// How long the ledger may be silent about a batch while a broker is there. librdkafka's transaction calls can lose
+/// their answer when the coordinator goes away (its issue 5456); then nothing helps but a new producer.
+const LEDGER_SILENCE: Duration = Duration::from_secs(30);
+
 /// How a session ended.
 pub(super) enum End {
     /// It was asked to, and let go of everything in time.
@@ -83,6 +87,10 @@ pub(super) struct Session<'a> {
     /// `None` until the subscriptions are read: no event is matched before.
     joined: Option<Joined>,
     producer_ready: bool,
+    /// Since when the ledger has had its batch.
+    on_its_way: Option<Instant>,
+    /// Since when a broker has been reachable.
+    reachable_since: Option<Instant>,
     phase: Phase,
     metrics: Metrics,
     dice: SmallRng,
@@ -114,6 +122,8 @@ impl<'a> Session<'a> {
             _follower: follower,
             joined: None,
             producer_ready: false,
+            on_its_way: None,
+            reachable_since: None,
             phase: Phase::Running,
             metrics: Metrics::of_session(),
             dice: rand::make_rng(),
@@ -154,6 +164,7 @@ impl<'a> Session<'a> {
             self.carry_out(now);
             if self.next_tick <= Instant::now() {
                 self.tick(now);
+                self.watch_ledger()?;
             }
             let mut members = self.joined.iter().flat_map(Joined::members);
             if self.phase == Phase::Stopping && members.all(Membership::is_empty) {
@@ -229,6 +240,7 @@ impl<'a> Session<'a> {
     }
 
     fn ledger(&mut self, report: ledger::Report, now: Timestamp) -> Result<(), String> {
+        self.on_its_way = None;
         match report {
             ledger::Report::Ready => self.producer_ready = true,
             ledger::Report::Committed(batch, took) => {
@@ -258,6 +270,7 @@ impl<'a> Session<'a> {
             attempt_in_background(self.surroundings, &self.inbox, attempt);
         }
         if let Some(batch) = self.engine.poll_batch(now) {
+            self.on_its_way = Some(Instant::now());
             joined.ledger.write(batch);
         }
         let engine = &mut self.engine;
@@ -286,6 +299,16 @@ impl<'a> Session<'a> {
         self.inbox.wait(until.min(REST));
     }
 
+    /// Ends the session when the ledger has lost its batch. The batch counts as never written.
+    fn watch_ledger(&self) -> Result<(), String> {
+        let silent =
+            |since: Option<Instant>| since.is_some_and(|since| since.elapsed() > LEDGER_SILENCE);
+        if silent(self.on_its_way) && silent(self.reachable_since) {
+            return Err("the ledger lost a transaction while its coordinator was away".to_owned());
+        }
+        Ok(())
+    }
+
     fn tick(&mut self, now: Timestamp) {
         self.next_tick = Instant::now() + TICK;
         let members = || self.joined.iter().flat_map(Joined::members);
@@ -298,6 +321,11 @@ impl<'a> Session<'a> {
             partitions_assigned: self.joined.is_some() && members().all(Membership::is_assigned),
             broker_reachable: members().any(Membership::reaches_broker),
         };
+        if !readiness.broker_reachable {
+            self.reachable_since = None;
+        } else if self.reachable_since.is_none() {
+            self.reachable_since = Some(Instant::now());
+        }
         let (registry, invalid) = self.engine.subscriptions();
         let load = Load {
             partitions: self.engine.standings().count(),

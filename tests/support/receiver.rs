@@ -81,6 +81,11 @@ impl Receiver {
         format!("http://{}{path}", self.address)
     }
 
+    /// Returns how many requests came so far.
+    pub fn count(&self) -> usize {
+        self.shared.lock().seen().len()
+    }
+
     /// Returns all requests so far, in the order they arrived.
     pub fn requests(&self) -> Vec<Arc<Seen>> {
         self.shared.lock().seen().to_vec()
