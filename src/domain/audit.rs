@@ -1,5 +1,8 @@
 //! The audit record: one JSON object for each attempt and each decision made without one.
 
+#[cfg(test)]
+mod tests;
+
 use serde::Serialize;
 
 use super::ending::{DeliveryEnding, Next, UnreadableRecord};

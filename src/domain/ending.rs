@@ -1,5 +1,8 @@
 //! Endings: what goes into Kafka when a delivery, or a record, has come to something.
 
+#[cfg(test)]
+pub(super) mod tests;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -130,8 +133,12 @@ impl Ending {
     pub fn drop_value(&mut self) -> bool {
         let value = match self {
             Self::Delivery(ending) => {
-                if !matches!(ending.next, Next::DeadLetter(_)) {
-                    ending.next = Next::DeadLetter(Reason::TooLarge);
+                match ending.next {
+                    Next::Delivered => return false,
+                    Next::DeadLetter(_) => {}
+                    Next::Retry(..) | Next::Move(..) => {
+                        ending.next = Next::DeadLetter(Reason::TooLarge);
+                    }
                 }
                 &mut ending.value
             }
@@ -155,9 +162,9 @@ impl DeliveryEnding {
     fn onward(&self) -> Option<Publication> {
         let (to, due_at, reason) = match self.next {
             Next::Delivered => return None,
-            Next::Retry(due, tier, reason) => (Destination::Tier(tier), Some(due), Some(reason)),
+            Next::Retry(due, tier, reason) => (Destination::Tier(tier), Some(due), reason),
             Next::Move(due, tier) => return Some(self.moved(due, tier)),
-            Next::DeadLetter(reason) => (Destination::DeadLetter, None, Some(reason)),
+            Next::DeadLetter(reason) => (Destination::DeadLetter, None, reason),
         };
         let carried = Carried {
             subscription: self.subscription_id.clone(),
@@ -167,7 +174,7 @@ impl DeliveryEnding {
             due_at,
             first_at: self.first_at,
             origin: Some(self.event.origin.clone()),
-            reason,
+            reason: Some(reason),
             status: self.status(),
         };
         let end = matches!(self.next, Next::DeadLetter(_))
@@ -181,7 +188,13 @@ impl DeliveryEnding {
     fn moved(&self, due: Timestamp, tier: TierIndex) -> Publication {
         let record = &self.event.record;
         let carried = Carried::read(&record.headers).expect("only a record that was read is moved");
-        let carried = Carried { due_at: Some(due), ..carried };
+        let carried = Carried {
+            id: Some(self.event.id.clone()),
+            origin: Some(self.event.origin.clone()),
+            due_at: Some(due),
+            first_at: self.first_at,
+            ..carried
+        };
         Publication {
             to: Destination::Tier(tier),
             key: record.key.clone(),

@@ -2,6 +2,9 @@
 //!
 //! They are written from typed values and read back into them; the ones of an earlier hop are replaced, never piled up.
 
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 
 use jiff::Timestamp;
@@ -83,7 +86,7 @@ pub struct Carried {
     pub id: Option<EventId>,
     /// What made the delivery.
     pub trigger: Trigger,
-    /// Attempts made so far.
+    /// Attempts made so far, less than [`u32::MAX`].
     pub attempts: u32,
     /// When the next attempt is due; `None` is now.
     pub due_at: Option<Timestamp>,
@@ -139,7 +142,7 @@ impl Carried {
                 Trigger::ALL.into_iter().find(|trigger| trigger.as_str() == text)
             })?
             .unwrap_or(Trigger::Event),
-            attempts: optional(headers, ATTEMPTS, |text| text.parse().ok())?.unwrap_or(0),
+            attempts: optional(headers, ATTEMPTS, parse_attempts)?.unwrap_or(0),
             due_at: optional(headers, DUE_AT, |text| text.parse().ok())?,
             first_at: optional(headers, FIRST_AT, |text| text.parse().ok())?,
             origin,
@@ -226,6 +229,11 @@ fn optional<'a, T>(
             value.map(Some).ok_or(BadHeader(name))
         }
     }
+}
+
+/// Reads a count that can still be counted on by one.
+fn parse_attempts(text: &str) -> Option<u32> {
+    text.parse().ok().filter(|attempts| *attempts < u32::MAX)
 }
 
 fn parse_origin(place: &str, timestamp: Timestamp) -> Option<Origin> {

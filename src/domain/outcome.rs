@@ -2,6 +2,10 @@
 //!
 //! An outcome says whose fault it was. A request that we could not build, or would not send, is never the receiver's.
 
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -119,7 +123,7 @@ pub struct Attempted {
 }
 
 /// What a receiver answered.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Answer {
     /// The status code.
     pub status: u16,
@@ -127,6 +131,13 @@ pub struct Answer {
     pub retry_after: Option<Duration>,
     /// The beginning of the body as text; only of answers other than 2xx, at most 1 KiB.
     pub excerpt: Option<Box<str>>,
+}
+
+/// Hides the excerpt: a receiver may repeat what it was sent.
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Answer({})", self.status)
+    }
 }
 
 /// An attempt that got no answer.
@@ -211,10 +222,12 @@ impl RetryRules {
 }
 
 /// Reads a `Retry-After` header in either form: seconds, or an HTTP date (RFC 9110, section 10.2.3).
+///
+/// Seconds that no number holds count as the largest one, as RFC 9111, section 1.2.2 has it.
 pub fn retry_after(header: &str, now: Timestamp) -> Option<Duration> {
     let header = header.trim();
-    if header.bytes().all(|byte| byte.is_ascii_digit()) {
-        return header.parse().ok().map(Duration::from_secs);
+    if !header.is_empty() && header.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Some(Duration::from_secs(header.parse().unwrap_or(u64::MAX)));
     }
     let date = rfc2822::DateTimeParser::new().parse_timestamp(header).ok()?;
     Some(tiers::until(date, now))

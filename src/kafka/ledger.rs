@@ -28,8 +28,9 @@ const CALL: Duration = Duration::from_secs(30);
 /// Between looks at a call that has to be repeated.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Stands for a status record where others have the place of their ending.
-const STATUS: usize = usize::MAX;
+/// Stands for audit and status records where others have the place of their ending: one of these that is too large can
+/// only be waited for, until somebody mends its topic.
+const NOT_ONWARD: usize = usize::MAX;
 
 /// What the ledger says.
 #[derive(Debug)]
@@ -179,14 +180,17 @@ impl Writer {
         self.producer.begin_transaction()?;
         for (index, (_, ending)) in batch.endings.iter().enumerate() {
             let (onward, audit) = ending.publications(&self.instance);
-            for publication in onward.into_iter().chain(audit) {
-                self.send(index, &publication)?;
+            if let Some(onward) = onward {
+                self.send(index, &onward)?;
+            }
+            if let Some(audit) = audit {
+                self.send(NOT_ONWARD, &audit)?;
             }
         }
         for (id, status) in &batch.statuses {
             let key = id.as_str().as_bytes();
             let status = status.as_ref().map(Status::write);
-            let mut record = BaseRecord::with_opaque_to(&self.topics.status, STATUS).key(key);
+            let mut record = BaseRecord::with_opaque_to(&self.topics.status, NOT_ONWARD).key(key);
             if let Some(status) = &status {
                 record = record.payload(&status[..]);
             }

@@ -4,16 +4,13 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::{Delivery, Engine};
+use super::{Delivery, ENDINGS_MAX, Engine};
 use crate::domain::ending::{DeliveryEnding, Ending, Next, Value};
 use crate::domain::event::Event;
 use crate::domain::outcome::{Attempted, Reason, Verdict};
 use crate::domain::payload::Retryable;
 use crate::domain::subscription::{Activity, Subscription};
 use crate::domain::tiers;
-
-/// The most endings that wait for a batch; with so many, no further attempt is started.
-const ENDINGS_MAX: usize = 16_384;
 
 /// Names one attempt; never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -14,6 +14,8 @@ mod batch;
 mod lanes;
 mod partition;
 mod statuses;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BinaryHeap};
 use std::num::NonZeroU32;
@@ -41,6 +43,9 @@ use lanes::Lanes;
 use partition::Partition;
 pub use partition::{PartitionId, Role};
 use statuses::Statuses;
+
+/// The most endings that wait for a batch; with so many, no attempt is started and no record taken up.
+const ENDINGS_MAX: usize = 16_384;
 
 /// The settings that the engine follows.
 #[derive(Debug)]
@@ -181,6 +186,7 @@ impl Engine {
     pub fn has_room(&self, id: PartitionId) -> bool {
         self.statuses.is_read()
             && self.bytes < self.policy.max_bytes_in_flight
+            && self.gathering.len() < ENDINGS_MAX
             && self.partitions.get(&id).is_some_and(Partition::has_room)
     }
 

@@ -1,0 +1,101 @@
+use serde_json::json;
+
+use super::*;
+use crate::domain::ending::tests::{HIDDEN, answer, at, attempted, decided, unreadable};
+use crate::domain::headers::Trigger;
+use crate::domain::outcome::Failure;
+use crate::domain::subscription::tests::subscription;
+use crate::domain::tiers::TierIndex;
+
+/// Checks the exact text of an audit record.
+fn check(record: Vec<u8>, expect: &str) {
+    let record = String::from_utf8(record).expect("UTF-8");
+    assert_eq!(record, expect);
+    assert!(!record.contains(HIDDEN));
+}
+
+#[test]
+fn a_delivered_attempt() {
+    let ending = attempted(Next::Delivered, answer(200, ""));
+    check(
+        of_delivery(&ending, "a"),
+        r#"{"version":1,"at":"2025-01-15T10:30:01.123Z","outcome":"delivered","reason":"ok","eventId":"evt_1","eventType":"order.created","tenant":"acme","subscriptionId":"crm","url":"https://example.com/hooks","attempt":1,"statusCode":200,"latencyMs":12.4,"nextAttemptAt":null,"trigger":"event","source":{"topic":"orders","partition":3,"offset":42,"timestamp":"2025-01-15T10:30:00.000Z"},"response":null,"error":null,"instance":"a"}"#,
+    );
+}
+
+#[test]
+fn a_failed_attempt_that_another_follows() {
+    let next = Next::Retry(at("2025-01-15T10:30:06.5Z"), TierIndex(1), Reason::HttpStatus);
+    let ending = attempted(next, answer(503, "say \"busy\"\n"));
+    check(
+        of_delivery(&ending, "a"),
+        r#"{"version":1,"at":"2025-01-15T10:30:01.123Z","outcome":"retrying","reason":"http-status","eventId":"evt_1","eventType":"order.created","tenant":"acme","subscriptionId":"crm","url":"https://example.com/hooks","attempt":1,"statusCode":503,"latencyMs":12.4,"nextAttemptAt":"2025-01-15T10:30:06.500Z","trigger":"event","source":{"topic":"orders","partition":3,"offset":42,"timestamp":"2025-01-15T10:30:00.000Z"},"response":"say \"busy\"\n","error":null,"instance":"a"}"#,
+    );
+}
+
+#[test]
+fn the_last_attempt_of_a_schedule_is_one_record_with_its_own_status() {
+    let next = Next::DeadLetter(Reason::Exhausted);
+    let last = attempted(next, answer(500, "oops"));
+    let ending = DeliveryEnding { attempts: 10, trigger: Trigger::Redrive, ..last };
+    check(
+        of_delivery(&ending, "a"),
+        r#"{"version":1,"at":"2025-01-15T10:30:01.123Z","outcome":"dead-lettered","reason":"exhausted","eventId":"evt_1","eventType":"order.created","tenant":"acme","subscriptionId":"crm","url":"https://example.com/hooks","attempt":10,"statusCode":500,"latencyMs":12.4,"nextAttemptAt":null,"trigger":"redrive","source":{"topic":"orders","partition":3,"offset":42,"timestamp":"2025-01-15T10:30:00.000Z"},"response":"oops","error":null,"instance":"a"}"#,
+    );
+}
+
+#[test]
+fn an_attempt_without_an_answer_has_an_error() {
+    let failure = Failure { reason: Reason::Timeout, error: "no answer within 10s".into() };
+    let ending = attempted(Next::DeadLetter(Reason::Exhausted), Err(failure));
+    check(
+        of_delivery(&ending, "a"),
+        r#"{"version":1,"at":"2025-01-15T10:30:01.123Z","outcome":"dead-lettered","reason":"exhausted","eventId":"evt_1","eventType":"order.created","tenant":"acme","subscriptionId":"crm","url":"https://example.com/hooks","attempt":1,"statusCode":null,"latencyMs":12.4,"nextAttemptAt":null,"trigger":"event","source":{"topic":"orders","partition":3,"offset":42,"timestamp":"2025-01-15T10:30:00.000Z"},"response":null,"error":"no answer within 10s","instance":"a"}"#,
+    );
+}
+
+#[test]
+fn a_decision_without_an_attempt_or_a_subscription() {
+    let removed = decided(Next::DeadLetter(Reason::SubscriptionRemoved));
+    let ending = DeliveryEnding { subscription: None, ..removed };
+    check(
+        of_delivery(&ending, "a"),
+        r#"{"version":1,"at":"2025-01-15T10:30:01.123Z","outcome":"dead-lettered","reason":"subscription-removed","eventId":"evt_1","eventType":"order.created","tenant":"acme","subscriptionId":"crm","url":null,"attempt":0,"statusCode":null,"latencyMs":null,"nextAttemptAt":null,"trigger":"event","source":{"topic":"orders","partition":3,"offset":42,"timestamp":"2025-01-15T10:30:00.000Z"},"response":null,"error":null,"instance":"a"}"#,
+    );
+}
+
+#[test]
+fn an_unreadable_record() {
+    check(
+        of_unreadable(&unreadable(), "a"),
+        r#"{"version":1,"at":"2025-01-15T10:30:01.123Z","outcome":"dead-lettered","reason":"unreadable","eventId":null,"eventType":null,"tenant":null,"subscriptionId":null,"url":null,"attempt":0,"statusCode":null,"latencyMs":null,"nextAttemptAt":null,"trigger":"event","source":{"topic":"orders","partition":3,"offset":42,"timestamp":"2025-01-15T10:30:00.000Z"},"response":null,"error":"not JSON, at line 1 column 1","instance":"a"}"#,
+    );
+}
+
+#[test]
+fn urls_lose_userinfo_query_and_fragment() {
+    let url = json!({"url": "https://user:hunter2@example.com:8443/a%20b?key=hunter2#hunter2"});
+    let ending = DeliveryEnding {
+        subscription: Some(subscription("crm", &url)),
+        ..attempted(Next::Delivered, answer(200, ""))
+    };
+    let record: serde_json::Value =
+        serde_json::from_slice(&of_delivery(&ending, "a")).expect("JSON");
+    assert_eq!(record["url"], "https://example.com:8443/a%20b");
+}
+
+#[test]
+fn outcomes_are_the_contracts_words() {
+    let outcomes = [Outcome::Delivered, Outcome::Retrying, Outcome::DeadLettered, Outcome::Skipped];
+    let words = outcomes.map(Outcome::as_str);
+    assert_eq!(words, ["delivered", "retrying", "dead-lettered", "skipped"]);
+    for outcome in outcomes {
+        assert_eq!(serde_json::to_value(outcome).expect("a word"), outcome.as_str());
+    }
+}
+
+#[test]
+#[should_panic(expected = "a move has no audit record")]
+fn a_move_is_no_decision() {
+    of_delivery(&decided(Next::Move(at("2025-01-15T10:31:00Z"), TierIndex(2))), "a");
+}
