@@ -4,6 +4,8 @@
 //! what the engine decides. A session that fails is replaced by a new one, which reads everything unsettled again;
 //! all state is in Kafka.
 
+mod watch;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -24,18 +26,11 @@ use crate::kafka::cluster::ClusterError;
 use crate::kafka::consumer::Part;
 use crate::kafka::ledger::{self, Ledger, Members};
 use crate::kafka::subscriptions::{Change, Follower, News};
-use crate::ops::health::{Health, Load, Readiness, Work};
+use crate::ops::health::Health;
 use crate::ops::metrics::Metrics;
 
 /// The longest that the driver rests: a wake-up that got lost costs no more.
 const REST: Duration = Duration::from_millis(100);
-
-/// How often health and gauges are brought up to date.
-const TICK: Duration = Duration::from_secs(1);
-
-/// How long the ledger may be silent about a batch while a broker is there. librdkafka's transaction calls can lose
-/// their answer when the coordinator goes away (its issue 5456); then nothing helps but a new producer.
-const LEDGER_SILENCE: Duration = Duration::from_secs(30);
 
 /// How a session ended.
 pub(super) enum End {
@@ -297,49 +292,6 @@ impl<'a> Session<'a> {
     fn rest(&self, now: Timestamp) {
         let until = self.engine.next_wake(now).map_or(REST, |wake| tiers::until(wake, now));
         self.inbox.wait(until.min(REST));
-    }
-
-    /// Ends the session when the ledger has lost its batch. The batch counts as never written.
-    fn watch_ledger(&self) -> Result<(), String> {
-        let silent =
-            |since: Option<Instant>| since.is_some_and(|since| since.elapsed() > LEDGER_SILENCE);
-        if silent(self.on_its_way) && silent(self.reachable_since) {
-            return Err("the ledger lost a transaction while its coordinator was away".to_owned());
-        }
-        Ok(())
-    }
-
-    fn tick(&mut self, now: Timestamp) {
-        self.next_tick = Instant::now() + TICK;
-        let members = || self.joined.iter().flat_map(Joined::members);
-        let lags: Vec<_> = members().flat_map(Membership::lags).collect();
-        let tiers = &self.surroundings.connection.config().topics.tiers;
-        self.metrics.stand(&self.engine, &lags, tiers, now);
-        let readiness = Readiness {
-            subscriptions_read: self.joined.is_some(),
-            producer_initialised: self.producer_ready,
-            partitions_assigned: self.joined.is_some() && members().all(Membership::is_assigned),
-            broker_reachable: members().any(Membership::reaches_broker),
-        };
-        if !readiness.broker_reachable {
-            self.reachable_since = None;
-        } else if self.reachable_since.is_none() {
-            self.reachable_since = Some(Instant::now());
-        }
-        let (registry, invalid) = self.engine.subscriptions();
-        let load = Load {
-            partitions: self.engine.standings().count(),
-            in_flight: self.engine.in_flight(),
-            queued: self.engine.queued(),
-            subscriptions: registry.len(),
-            invalid_subscriptions: invalid,
-        };
-        let work = if readiness.broker_reachable && self.engine.has_work() {
-            Work::Waiting
-        } else {
-            Work::None
-        };
-        self.surroundings.health.report(readiness, load, self.progress, work);
     }
 }
 
