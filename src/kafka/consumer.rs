@@ -9,8 +9,8 @@
 //! without pausing, which would throw away what was fetched.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use rdkafka::consumer::base_consumer::PartitionQueue;
@@ -66,15 +66,12 @@ pub struct GroupConsumer {
     wake: Wake,
 }
 
-/// A handle by which transactions name the group member on whose behalf they commit.
-pub struct Member(Weak<BaseConsumer<Context>>);
-
-impl Member {
-    /// Returns the member's identity and generation; `None` when it has left.
-    pub(super) fn metadata(&self) -> Option<ConsumerGroupMetadata> {
-        self.0.upgrade()?.group_metadata()
-    }
-}
+/// Who a member was, and in which generation of the group, when it was assigned partitions or asked to give some back.
+///
+/// Positions are committed in the name of this and of nothing newer: a member that has lost its partitions joins again,
+/// and in the new generation the group would take what it still commits for positions of partitions that somebody else
+/// may have by now. In the old one it is refused.
+pub struct Identity(pub(super) ConsumerGroupMetadata);
 
 impl GroupConsumer {
     /// Joins the group. `wake` is called from any thread when there is something to poll.
@@ -93,9 +90,10 @@ impl GroupConsumer {
         Ok(Self { consumer: Arc::new(consumer), queues, early, start, wake })
     }
 
-    /// Returns the handle for transactions.
-    pub fn member(&self) -> Member {
-        Member(Arc::downgrade(&self.consumer))
+    /// Returns who the member is now. To be asked when partitions are assigned, before they are
+    /// started, or asked back, before they are given.
+    pub fn identity(&self) -> Option<Identity> {
+        self.consumer.group_metadata().map(Identity)
     }
 
     /// Serves the client and returns what the group had to say.

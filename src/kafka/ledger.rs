@@ -4,7 +4,7 @@
 //! commits, endings gather for the next. All transaction calls block, which is why they have a thread of their own.
 
 use std::sync::Mutex;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant};
 
 use rdkafka::client::ClientContext;
@@ -15,7 +15,7 @@ use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer}
 use rdkafka::{Offset, TopicPartitionList};
 use tracing::info;
 
-use super::consumer::Member;
+use super::consumer::{Identity, Part};
 use super::{Connection, context};
 use crate::config::Topics;
 use crate::domain::ending::{Destination, Publication};
@@ -45,49 +45,51 @@ pub enum Report {
     Fatal(String),
 }
 
-/// On whose behalf positions are committed.
-pub struct Members {
-    /// The member that reads the event topics.
-    pub events: Member,
-    /// The member that reads what waits.
-    pub waiting: Member,
-}
-
 /// Where batches are handed to. Dropping it ends the thread once its batch is done.
 pub struct Ledger {
-    batches: SyncSender<Batch>,
+    orders: Sender<Order>,
+}
+
+/// What the ledger is told, in order. The queue is short: one batch at a time, and an identity a rebalance.
+enum Order {
+    Identify(Part, Identity),
+    Write(Batch),
 }
 
 impl Ledger {
-    /// Starts the ledger on a thread of its own; it commits on behalf of `members`.
+    /// Starts the ledger on a thread of its own; it commits on behalf of the members that it is told of.
     ///
     /// # Errors
     /// The producer can't be made from its settings.
     pub fn start(
         connection: &Connection,
         batch_size: usize,
-        members: Members,
         report: impl Fn(Report) + Send + 'static,
     ) -> KafkaResult<Self> {
         let context = Context { failed: Mutex::default() };
         let producer = connection.ledger(batch_size).create_with_context(context)?;
         let writer = Writer {
             producer,
-            members,
+            events: None,
+            waiting: None,
             topics: connection.config().topics.clone(),
             instance: connection.config().kafka.instance.id().to_owned(),
         };
-        // The engine hands out a batch only when the one before is back.
-        let (batches, incoming) = sync_channel(1);
+        let (orders, incoming) = channel();
         let thread = std::thread::Builder::new().name("ledger".into());
         let run = move || writer.run(&incoming, report);
         thread.spawn(run).expect("the system has room for a thread");
-        Ok(Self { batches })
+        Ok(Self { orders })
+    }
+
+    /// Tells on whose behalf positions are committed from now on. If the thread has ended, it has said why.
+    pub fn identify(&self, part: Part, identity: Identity) {
+        let _ = self.orders.send(Order::Identify(part, identity));
     }
 
     /// Hands over a batch. If the thread has ended, it has said why.
     pub fn write(&self, batch: Batch) {
-        let _ = self.batches.send(batch);
+        let _ = self.orders.send(Order::Write(batch));
     }
 }
 
@@ -127,18 +129,32 @@ enum Failed {
 
 struct Writer {
     producer: ThreadedProducer<Context>,
-    members: Members,
+    /// On whose behalf positions of event topics are committed.
+    events: Option<Identity>,
+    /// On whose behalf all others are.
+    waiting: Option<Identity>,
     topics: Topics,
     instance: String,
 }
 
 impl Writer {
-    fn run(self, batches: &Receiver<Batch>, report: impl Fn(Report)) {
+    fn run(mut self, orders: &Receiver<Order>, report: impl Fn(Report)) {
         if let Err(reason) = self.initialise() {
             return report(Report::Fatal(reason));
         }
         report(Report::Ready);
-        while let Ok(mut batch) = batches.recv() {
+        while let Ok(order) = orders.recv() {
+            let mut batch = match order {
+                Order::Identify(Part::Events, identity) => {
+                    self.events = Some(identity);
+                    continue;
+                }
+                Order::Identify(Part::Waiting, identity) => {
+                    self.waiting = Some(identity);
+                    continue;
+                }
+                Order::Write(batch) => batch,
+            };
             let start = Instant::now();
             match self.write(&mut batch) {
                 Ok(()) => report(Report::Committed(batch, start.elapsed())),
@@ -198,19 +214,19 @@ impl Writer {
         }
         let (events, waiting): (Vec<_>, Vec<_>) =
             batch.commits.iter().partition(|commit| commit.role == Role::Events);
-        self.commit_positions(&events, &self.members.events)?;
-        self.commit_positions(&waiting, &self.members.waiting)?;
+        self.commit_positions(&events, self.events.as_ref())?;
+        self.commit_positions(&waiting, self.waiting.as_ref())?;
         self.retried(|| self.producer.commit_transaction(CALL))
     }
 
-    fn commit_positions(&self, commits: &[&Commit], member: &Member) -> KafkaResult<()> {
+    fn commit_positions(&self, commits: &[&Commit], member: Option<&Identity>) -> KafkaResult<()> {
         if commits.is_empty() {
             return Ok(());
         }
-        // A member that has left commits nothing; its session is ending.
-        let member = member.metadata().ok_or(KafkaError::Canceled)?;
+        let Identity(member) =
+            member.expect("a member has partitions only after it was identified");
         let positions = positions(commits)?;
-        self.retried(|| self.producer.send_offsets_to_transaction(&positions, &member, CALL))
+        self.retried(|| self.producer.send_offsets_to_transaction(&positions, member, CALL))
     }
 
     fn send(&self, ending: usize, publication: &Publication) -> KafkaResult<()> {

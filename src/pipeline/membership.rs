@@ -12,7 +12,7 @@ use crate::config::Config;
 use crate::domain::engine::{Engine, PartitionId, Role};
 use crate::domain::record::{Record, TopicPartition};
 use crate::domain::tiers::TierIndex;
-use crate::kafka::consumer::{GroupConsumer, Member, Part};
+use crate::kafka::consumer::{GroupConsumer, Identity, Part};
 use crate::kafka::group::{Lag, Notice};
 use crate::kafka::positions::Committed;
 use crate::kafka::{Connection, KafkaError};
@@ -41,6 +41,8 @@ pub(super) struct Membership {
     handover: Duration,
     /// Whether the group has assigned anything yet, be it nothing.
     assigned: bool,
+    /// Who the member is since then, until the ledger has been told.
+    identity: Option<Identity>,
 }
 
 /// Partitions on their way out.
@@ -88,11 +90,17 @@ impl Membership {
             going: Vec::new(),
             handover: handover(config),
             assigned: false,
+            identity: None,
         })
     }
 
-    pub(super) fn member(&self) -> Member {
-        self.consumer.member()
+    pub(super) fn part(&self) -> Part {
+        self.part
+    }
+
+    /// Returns who the member is since the last assignment, if that is new.
+    pub(super) fn take_identity(&mut self) -> Option<Identity> {
+        self.identity.take()
     }
 
     pub(super) fn lags(&self) -> Vec<Lag> {
@@ -125,6 +133,7 @@ impl Membership {
 
     fn assigned(&mut self, names: Vec<TopicPartition>) -> Result<(), String> {
         self.assigned = true;
+        self.identity = self.consumer.identity();
         if names.is_empty() {
             return self.start(&[]);
         }
@@ -161,6 +170,8 @@ impl Membership {
     }
 
     fn revoked(&mut self, names: Vec<TopicPartition>, engine: &mut Engine) {
+        // Nobody gets them before they are given back: their last commit is made in the new generation.
+        self.identity = self.consumer.identity();
         self.coming.retain(|name| !names.contains(name));
         let concerned = self.hand.iter().filter(|(name, _)| names.contains(name));
         let open: Vec<_> = concerned.map(|(_, id)| *id).collect();

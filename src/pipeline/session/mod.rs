@@ -24,7 +24,7 @@ use crate::http::Sender;
 use crate::kafka::Connection;
 use crate::kafka::cluster::ClusterError;
 use crate::kafka::consumer::Part;
-use crate::kafka::ledger::{self, Ledger, Members};
+use crate::kafka::ledger::{self, Ledger};
 use crate::kafka::subscriptions::{Change, Follower, News};
 use crate::ops::health::Health;
 use crate::ops::metrics::Metrics;
@@ -151,9 +151,14 @@ impl<'a> Session<'a> {
                 self.handle(input, now)?;
             }
             let mut pulled = false;
-            for group in self.joined.iter_mut().flat_map(Joined::members_mut) {
-                group.poll(&mut self.engine)?;
-                pulled |= group.pull(&mut self.engine, now);
+            if let Some(joined) = &mut self.joined {
+                for member in [&mut joined.events, &mut joined.waiting] {
+                    member.poll(&mut self.engine)?;
+                    if let Some(identity) = member.take_identity() {
+                        joined.ledger.identify(member.part(), identity);
+                    }
+                    pulled |= member.pull(&mut self.engine, now);
+                }
             }
             self.engine.advance(now);
             self.carry_out(now);
@@ -226,10 +231,9 @@ impl<'a> Session<'a> {
         let failed = |error| ClusterError::from(error).to_string();
         let events = Membership::join(connection, Part::Events, &self.inbox).map_err(failed)?;
         let waiting = Membership::join(connection, Part::Waiting, &self.inbox).map_err(failed)?;
-        let members = Members { events: events.member(), waiting: waiting.member() };
         let inbox = self.inbox.clone();
         let report = move |it| inbox.push(Input::Ledger(it));
-        let ledger = Ledger::start(connection, *batch_size, members, report).map_err(failed)?;
+        let ledger = Ledger::start(connection, *batch_size, report).map_err(failed)?;
         self.joined = Some(Joined { events, waiting, ledger });
         Ok(())
     }
