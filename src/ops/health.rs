@@ -49,7 +49,8 @@ pub struct Load {
 pub enum Work {
     /// Something is in hand and should move.
     Waiting,
-    /// Nothing is in hand, or nothing can move because no broker is reachable.
+    /// Nothing is in hand, or what is has its reason to wait: no broker is reachable, attempts run within their
+    /// deadlines.
     None,
 }
 

@@ -50,6 +50,13 @@ pub(super) struct Surroundings<'a> {
     pub(super) batch_size: usize,
 }
 
+impl Surroundings<'_> {
+    /// Returns the deadline of attempts whose subscription has none.
+    fn timeout(&self) -> Duration {
+        self.connection.config().delivery.timeout
+    }
+}
+
 /// Whether the session still takes on work.
 #[derive(PartialEq, Eq)]
 enum Phase {
@@ -91,6 +98,8 @@ pub(super) struct Session<'a> {
     dice: SmallRng,
     /// Counts whatever moves.
     progress: u64,
+    /// When the last of the attempts that run must have ended.
+    in_air_until: Instant,
     next_tick: Instant,
 }
 
@@ -123,6 +132,7 @@ impl<'a> Session<'a> {
             metrics: Metrics::of_session(),
             dice: rand::make_rng(),
             progress: 0,
+            in_air_until: Instant::now(),
             next_tick: Instant::now(),
         })
     }
@@ -146,7 +156,6 @@ impl<'a> Session<'a> {
             }
             self.inbox.take(&mut inputs);
             let now = Timestamp::now();
-            self.progress += inputs.len() as u64;
             for input in inputs.drain(..) {
                 self.handle(input, now)?;
             }
@@ -179,6 +188,10 @@ impl<'a> Session<'a> {
     }
 
     fn handle(&mut self, input: Input, now: Timestamp) -> Result<(), String> {
+        // A transaction that was aborted is written again: nothing has moved.
+        if !matches!(input, Input::Ledger(ledger::Report::Aborted(..))) {
+            self.progress += 1;
+        }
         match input {
             Input::Subscriptions(News::Changes(changes)) => {
                 changes.into_iter().for_each(|change| self.change(change, now));
@@ -266,6 +279,8 @@ impl<'a> Session<'a> {
         while self.producer_ready
             && let Some(attempt) = self.engine.poll_attempt(now)
         {
+            let timeout = attempt.subscription.timeout.unwrap_or(self.surroundings.timeout());
+            self.in_air_until = self.in_air_until.max(Instant::now() + timeout);
             attempt_in_background(self.surroundings, &self.inbox, attempt);
         }
         if let Some(batch) = self.engine.poll_batch(now) {

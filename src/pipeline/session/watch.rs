@@ -52,11 +52,9 @@ impl Session<'_> {
             subscriptions: registry.len(),
             invalid_subscriptions: invalid,
         };
-        let work = if readiness.broker_reachable && self.engine.has_work() {
-            Work::Waiting
-        } else {
-            Work::None
-        };
+        // Attempts that run within their deadlines are no stall, however slow their receivers are.
+        let may_stall = readiness.broker_reachable && self.in_air_until < Instant::now();
+        let work = if may_stall && self.engine.has_work() { Work::Waiting } else { Work::None };
         self.surroundings.health.report(readiness, load, self.progress, work);
     }
 }

@@ -3,6 +3,7 @@
 mod load;
 
 mod kill;
+mod liveness;
 mod outage;
 mod shutdown;
 mod too_large;
