@@ -264,10 +264,9 @@ impl Engine {
         self.air.len()
     }
 
-    /// Tells whether something is in hand that should move.
+    /// Tells whether something is in hand that should move. What isn't due yet should not.
     pub fn has_work(&self) -> bool {
-        self.partitions.values().any(|partition| partition.window.unsettled() > 0)
-            || self.gathering.is_waiting()
+        !self.air.is_empty() || self.lanes.queued() > 0 || self.gathering.is_waiting()
     }
 
     /// Returns how many deliveries wait in lanes.

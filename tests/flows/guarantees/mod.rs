@@ -5,6 +5,7 @@ mod load;
 mod kill;
 mod liveness;
 mod outage;
+mod schedule;
 mod shutdown;
 mod too_large;
 mod zombie;
