@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant};
 
 use super::load::{LONG, Load, check_in_the_air};
-use crate::fixture::Fixture;
 use crate::support::broker::Broker;
 use crate::support::exchange::Answer;
 use crate::support::receiver::Receiver;
@@ -18,15 +17,7 @@ fn kill_9_under_load_loses_nothing_and_repeats_only_what_was_in_the_air() {
         if seen.path == "/s3" { answer.after(Duration::from_millis(20)) } else { answer }
     });
     let broker = Broker::start();
-    let flow = Fixture::on(Scope::on(&broker, "kill"), |setup| {
-        setup.set("delivery", "max_in_flight", "64").set(
-            "delivery",
-            "max_in_flight_per_subscription",
-            "32",
-        )
-    });
-    load.subscribe(&flow, &receiver);
-    load.produce(&flow);
+    let flow = load.prepare(Scope::on(&broker, "kill"), 64, &receiver);
 
     let mut connector = flow.start();
     let mut kills = Vec::new();
@@ -46,15 +37,7 @@ fn kill_9_under_load_loses_nothing_and_repeats_only_what_was_in_the_air() {
 fn instances_that_come_and_go_under_load_lose_and_double_nothing() {
     let load = Load { events: 6_000, fan_out: 5 };
     let receiver = Receiver::start(|_, _| Answer::status(200).after(Duration::from_millis(2)));
-    let flow = Fixture::with("come-and-go", |setup| {
-        setup.set("delivery", "max_in_flight", "32").set(
-            "delivery",
-            "max_in_flight_per_subscription",
-            "32",
-        )
-    });
-    load.subscribe(&flow, &receiver);
-    load.produce(&flow);
+    let flow = load.prepare(Scope::new("come-and-go"), 32, &receiver);
     let instance = |id: &str| flow.setup.clone().instance(id).start();
 
     let mut a = instance("a");

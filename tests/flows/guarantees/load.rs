@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use crate::fixture::{Fixture, SECRET};
 use crate::support::receiver::Receiver;
 use crate::support::record::{Draft, Record};
+use crate::support::scope::Scope;
 
 /// Long enough for the whole load on a busy machine.
 pub const LONG: Duration = Duration::from_secs(150);
@@ -22,8 +23,23 @@ pub struct Load {
 }
 
 impl Load {
+    /// Makes topics and settings with a limit of attempts in flight, the subscriptions, and the events.
+    pub fn prepare(&self, scope: Scope, in_flight: usize, receiver: &Receiver) -> Fixture {
+        let limit = in_flight.to_string();
+        let flow = Fixture::on(scope, |setup| {
+            setup.set("delivery", "max_in_flight", &limit).set(
+                "delivery",
+                "max_in_flight_per_subscription",
+                &limit,
+            )
+        });
+        self.subscribe(&flow, receiver);
+        self.produce(&flow);
+        flow
+    }
+
     /// Subscribes `s0`, `s1`, … to everything, each at its own path.
-    pub fn subscribe(&self, flow: &Fixture, receiver: &Receiver) {
+    fn subscribe(&self, flow: &Fixture, receiver: &Receiver) {
         let subscribe = |n| {
             let url = receiver.url(&format!("/s{n}"));
             let value = json!({"url": url, "events": ["*"], "secret": SECRET});
@@ -32,8 +48,7 @@ impl Load {
         flow.scope.produce_all("subscriptions", (0..self.fan_out).map(subscribe));
     }
 
-    /// Writes the events.
-    pub fn produce(&self, flow: &Fixture) {
+    fn produce(&self, flow: &Fixture) {
         let event = |n: usize| {
             let value = json!({"id": format!("evt_{n}"), "event": "a.b", "data": {"n": n}});
             Draft::new(format!("k{n}"), value.to_string())

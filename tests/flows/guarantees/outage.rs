@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::load::{LONG, Load};
-use crate::fixture::{Fixture, SOON};
+use crate::fixture::SOON;
 use crate::support::broker::Broker;
 use crate::support::connector::Connector;
 use crate::support::exchange::Answer;
@@ -28,15 +28,7 @@ fn check(name: &str, end: impl Fn(&mut Broker)) {
     let load = Load { events: 4_000, fan_out: 5 };
     let receiver = Receiver::start(|_, _| Answer::status(200).after(Duration::from_millis(5)));
     let mut broker = Broker::start();
-    let flow = Fixture::on(Scope::on(&broker, name), |setup| {
-        setup.set("delivery", "max_in_flight", "32").set(
-            "delivery",
-            "max_in_flight_per_subscription",
-            "32",
-        )
-    });
-    load.subscribe(&flow, &receiver);
-    load.produce(&flow);
+    let flow = load.prepare(Scope::on(&broker, name), 32, &receiver);
     let mut connector = flow.start();
     receiver.wait_count(SOON, load.deliveries() / 4);
     let lines = connector.log().lines().count();

@@ -6,20 +6,13 @@ use super::load::{LONG, Load};
 use crate::fixture::{Fixture, SOON};
 use crate::support::exchange::Answer;
 use crate::support::receiver::Receiver;
+use crate::support::scope::Scope;
 
 #[test]
 fn sigterm_under_load_repeats_nothing() {
     let load = Load { events: 3_000, fan_out: 5 };
     let receiver = Receiver::start(|_, _| Answer::status(200).after(Duration::from_millis(5)));
-    let flow = Fixture::with("sigterm", |setup| {
-        setup.set("delivery", "max_in_flight", "64").set(
-            "delivery",
-            "max_in_flight_per_subscription",
-            "64",
-        )
-    });
-    load.subscribe(&flow, &receiver);
-    load.produce(&flow);
+    let flow = load.prepare(Scope::new("sigterm"), 64, &receiver);
     let mut connector = flow.start();
     for share in 1..4 {
         receiver.wait_count(LONG, load.deliveries() * share / 5);

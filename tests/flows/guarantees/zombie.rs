@@ -3,23 +3,15 @@
 use std::time::Duration;
 
 use super::load::{LONG, Load};
-use crate::fixture::Fixture;
 use crate::support::exchange::Answer;
 use crate::support::receiver::Receiver;
+use crate::support::scope::Scope;
 
 #[test]
 fn a_producer_that_is_fenced_by_another_of_its_id_loses_and_doubles_nothing() {
     let load = Load { events: 4_000, fan_out: 5 };
     let receiver = Receiver::start(|_, _| Answer::status(200).after(Duration::from_millis(5)));
-    let flow = Fixture::with("fenced", |setup| {
-        setup.set("delivery", "max_in_flight", "32").set(
-            "delivery",
-            "max_in_flight_per_subscription",
-            "32",
-        )
-    });
-    load.subscribe(&flow, &receiver);
-    load.produce(&flow);
+    let flow = load.prepare(Scope::new("fenced"), 32, &receiver);
     let mut first = flow.start();
     receiver.wait_count(LONG, load.deliveries() / 5);
     let second = flow.setup.start();
