@@ -32,6 +32,9 @@ pub struct Cli {
     /// The settings file [default: config/connector.toml, if it exists]
     #[arg(long, global = true, env = "KAFKA_WEBHOOKS_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// A setting over file and environment, such as delivery.timeout=5s; may be repeated
+    #[arg(long, global = true, value_name = "KEY=VALUE", value_parser = setting)]
+    pub set: Vec<(String, String)>,
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
@@ -66,12 +69,18 @@ pub enum Output {
     Json,
 }
 
+fn setting(text: &str) -> Result<(String, String), String> {
+    let setting = text.split_once('=').filter(|(key, _)| !key.is_empty());
+    let (key, value) = setting.ok_or("write it as KEY=VALUE")?;
+    Ok((key.to_owned(), value.to_owned()))
+}
+
 /// Loads the settings that a command line asks for.
 ///
 /// # Errors
 /// All problems with them; the process ends with 64.
 pub fn load(cli: &Cli) -> Result<Config, Vec<Problem>> {
-    Config::load(settings_file(cli), environment(), [])
+    Config::load(settings_file(cli), environment(), cli.set.clone())
 }
 
 /// Returns the settings file: the named one, which must exist, or the default one if it does.

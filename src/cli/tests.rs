@@ -37,3 +37,21 @@ fn many_problems_are_cut() {
     assert_eq!(text.lines().count(), 201);
     assert!(text.ends_with("and 2 more\n"));
 }
+
+#[test]
+fn settings_may_be_given_on_the_command_line() {
+    let cli = Cli::try_parse_from([
+        "kafka-webhooks",
+        "check",
+        "--set",
+        "delivery.timeout=7s",
+        "--set",
+        r#"sources=[{ topics = ["a=b"], format = "json" }]"#,
+    ]);
+    let cli = cli.expect("the usage is right");
+    let first = ("delivery.timeout".to_owned(), "7s".to_owned());
+    assert_eq!((cli.set.len(), &cli.set[0]), (2, &first));
+    let value = r#"[{ topics = ["a=b"], format = "json" }]"#;
+    assert_eq!(cli.set[1], ("sources".to_owned(), value.to_owned()));
+    assert!(Cli::try_parse_from(["kafka-webhooks", "check", "--set", "delivery.timeout"]).is_err());
+}
