@@ -1,7 +1,7 @@
 //! `run`: the connector, from checked settings to its exit code.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -16,6 +16,10 @@ use crate::ops::health::Health;
 use crate::ops::server::Server;
 use crate::ops::{logs, metrics};
 use crate::pipeline::{self, Stopped, Stopper};
+
+/// How long problems at the start may pass by themselves, and how often is looked.
+const SETTLE: Duration = Duration::from_secs(3);
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 /// How long tasks may take to end when everything that counts has ended.
 const LEFTOVERS: Duration = Duration::from_millis(100);
@@ -70,17 +74,33 @@ fn runtime() -> Result<Runtime, Failure> {
 }
 
 /// Looks at the cluster before anything is started: what is wrong now would only be worse later.
+///
+/// Topics that were made a moment ago may not be known to every broker: for [`SETTLE`] a problem is looked at again.
 fn look_ahead(connection: &Connection) -> Result<(), Failure> {
-    let mut problems = Vec::new();
-    for finding in preflight(connection) {
-        let Finding { severity, subject, found, advice } = finding;
-        match severity {
-            Severity::Fine => {}
-            Severity::Warning => warn!(%subject, %advice, "{found}"),
-            Severity::Error => problems.push(format!("{subject}: {found}: {advice}")),
+    let deadline = Instant::now() + SETTLE;
+    loop {
+        let findings = preflight(connection);
+        let is_reached = findings.first().is_some_and(|broker| broker.severity == Severity::Fine);
+        let is_bad = |finding: &Finding| finding.severity == Severity::Error;
+        let problems: Vec<_> = findings.iter().filter(|finding| is_bad(finding)).collect();
+        if !problems.is_empty() && is_reached && Instant::now() < deadline {
+            std::thread::sleep(LOOK_AGAIN);
+            continue;
         }
+        for Finding { subject, found, advice, severity } in &findings {
+            if *severity == Severity::Warning {
+                warn!(%subject, %advice, "{found}");
+            }
+        }
+        if problems.is_empty() {
+            return Ok(());
+        }
+        let sentence = |finding: &&Finding| {
+            let Finding { subject, found, advice, .. } = finding;
+            format!("{subject}: {found}: {advice}")
+        };
+        return Err(Failure::Failed(problems.iter().map(sentence).collect()));
     }
-    if problems.is_empty() { Ok(()) } else { Err(Failure::Failed(problems)) }
 }
 
 fn signals() -> Result<[Signal; 2], Failure> {

@@ -191,7 +191,7 @@ fn a_check_says_what_is_wrong_and_what_to_do() {
             assert!(found, "{mark} {what} in {lines:?}");
         };
         has(mark, "set retention.ms=");
-        has("problem ", "set max.message.bytes to 12000000 or more");
+        has("warning ", "set max.message.bytes to 12000000 or more");
     };
     retry("retry.1s", "problem ");
     retry("retry.5s", "warning ");

@@ -92,6 +92,10 @@ impl Scope {
             }
             Err(error) => panic!("topic {topic} can't be created: {error}"),
         }
+        // The broker answers when the topic is decided on, which is before all clients are told of it.
+        let consumer: BaseConsumer =
+            reader::client(&self.bootstrap).create().expect("the settings of a reader are valid");
+        reader::partitions(&consumer, &topic, Instant::now() + TIMEOUT);
     }
 
     /// Produces one record and waits until it is stored; an empty key stands for none.
