@@ -15,6 +15,8 @@ fn sigterm_under_load_repeats_nothing() {
     let flow = load.prepare(Scope::new("sigterm"), 64, &receiver);
     let mut connector = flow.start();
     for share in 1..4 {
+        // A signal that comes before the process listens for it ends it like any other process.
+        connector.wait_ready(SOON);
         receiver.wait_count(LONG, load.deliveries() * share / 5);
         let asked = Instant::now();
         connector.sigterm();
