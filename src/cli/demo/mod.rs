@@ -28,7 +28,7 @@ use crate::pipeline::{self, Stopped, Stopper};
 use crate::receiver::{self, Received};
 
 /// The longest that the demo may take.
-const DEADLINE: Duration = Duration::from_secs(20);
+const DEADLINE: Duration = Duration::from_secs(40);
 
 /// Between two events, so that a person can follow.
 const PACE: Duration = Duration::from_millis(250);
@@ -141,8 +141,11 @@ fn settings(bootstrap_servers: &str) -> Result<Config, Failure> {
     let flags = [
         ("kafka.bootstrap_servers", bootstrap_servers),
         ("kafka.instance_id", "demo"),
-        // The embedded broker lets an empty fetch wait its whole time.
-        ("kafka.properties", r#"{ "fetch.wait.max.ms" = 5 }"#),
+        // The embedded broker lets an empty fetch wait its whole time, and a member that missed a turn its whole session.
+        (
+            "kafka.properties",
+            r#"{ "fetch.wait.max.ms" = 5, "session.timeout.ms" = 6000, "heartbeat.interval.ms" = 500 }"#,
+        ),
         ("sources", r#"[{ topics = ["orders", "payments"], format = "envelope" }]"#),
         ("egress.allow_http", "true"),
     ];
