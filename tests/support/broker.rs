@@ -53,6 +53,11 @@ impl Broker {
         format!("127.0.0.1:{}", self.port)
     }
 
+    /// Returns its process id.
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// Ends the broker as an operator would (SIGTERM) and waits until it is gone.
     pub fn stop(&mut self) {
         self.process.signal("TERM");

@@ -175,6 +175,11 @@ impl Connector {
         }
     }
 
+    /// Returns its process id.
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// Fetches a path of the ops port and returns status and body.
     pub fn get(&self, path: &str) -> (u16, String) {
         self.try_get(path).unwrap_or_else(|error| {

@@ -66,6 +66,11 @@ impl Process {
         }
     }
 
+    /// Returns the child's process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Returns the exit status if the child has ended.
     pub fn exited(&mut self) -> Option<ExitStatus> {
         let status = self

@@ -1,0 +1,31 @@
+//! The scenarios: one function each, which prints its figures and whether they reach their bars.
+
+mod backlog;
+mod growth;
+mod latency;
+mod many;
+mod standing;
+
+use crate::Scale;
+
+/// A scenario's name and what plays it.
+type Scenario = (&'static str, fn(Scale));
+
+/// All scenarios in the order in which they are played.
+pub const SCENARIOS: [Scenario; 15] = [
+    ("backlog", backlog::at_once),
+    ("slow", backlog::slow),
+    ("flaky", backlog::flaky),
+    ("latency", latency::steady),
+    ("fan-out", many::fan_out),
+    ("tenants", many::tenants),
+    ("million", many::million),
+    ("changes", latency::changes),
+    ("memory", standing::memory),
+    ("wheel", standing::wheel),
+    ("idle", standing::idle),
+    ("matched", growth::matched),
+    ("bodies", growth::bodies),
+    ("partitions", growth::partitions),
+    ("instances", growth::instances),
+];
