@@ -155,14 +155,14 @@ impl<'a> Session<'a> {
                 self.begin_stop();
             }
             self.inbox.take(&mut inputs);
-            let now = Timestamp::now();
+            let (now, instant) = (Timestamp::now(), Instant::now());
             for input in inputs.drain(..) {
                 self.handle(input, now)?;
             }
             let mut pulled = false;
             if let Some(joined) = &mut self.joined {
                 for member in [&mut joined.events, &mut joined.waiting] {
-                    member.poll(&mut self.engine)?;
+                    member.poll(&mut self.engine, instant)?;
                     if let Some(identity) = member.take_identity() {
                         joined.ledger.identify(member.part(), identity);
                     }
@@ -170,8 +170,8 @@ impl<'a> Session<'a> {
                 }
             }
             self.engine.advance(now);
-            self.carry_out(now);
-            if self.next_tick <= Instant::now() {
+            self.carry_out(now, instant);
+            if self.next_tick <= instant {
                 self.tick(now);
                 self.watch_ledger()?;
             }
@@ -273,18 +273,18 @@ impl<'a> Session<'a> {
     }
 
     /// Does what the engine has decided.
-    fn carry_out(&mut self, now: Timestamp) {
+    fn carry_out(&mut self, now: Timestamp, instant: Instant) {
         let Some(joined) = &mut self.joined else { return };
         // No attempt is made before its outcome could be written.
         while self.producer_ready
             && let Some(attempt) = self.engine.poll_attempt(now)
         {
             let timeout = attempt.subscription.timeout.unwrap_or(self.surroundings.timeout());
-            self.in_air_until = self.in_air_until.max(Instant::now() + timeout);
+            self.in_air_until = self.in_air_until.max(instant + timeout);
             attempt_in_background(self.surroundings, &self.inbox, attempt);
         }
         if let Some(batch) = self.engine.poll_batch(now) {
-            self.on_its_way = Some(Instant::now());
+            self.on_its_way = Some(instant);
             joined.ledger.write(batch);
         }
         let engine = &mut self.engine;
