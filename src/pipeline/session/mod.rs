@@ -12,15 +12,14 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use rand::RngExt as _;
 use rand::rngs::SmallRng;
-use tokio::runtime::Handle;
 use tracing::{info, warn};
 
+use super::couriers::Couriers;
 use super::inbox::{Inbox, Input};
 use super::membership::Membership;
 use super::run::Stopper;
-use crate::domain::engine::{Attempt, Engine};
+use crate::domain::engine::Engine;
 use crate::domain::tiers;
-use crate::http::Sender;
 use crate::kafka::Connection;
 use crate::kafka::cluster::ClusterError;
 use crate::kafka::consumer::Part;
@@ -43,8 +42,7 @@ pub(super) enum End {
 /// What outlives a session.
 pub(super) struct Surroundings<'a> {
     pub(super) connection: Connection<'a>,
-    pub(super) runtime: Handle,
-    pub(super) sender: Sender,
+    pub(super) couriers: Couriers,
     pub(super) health: Arc<Health>,
     pub(super) stopper: Stopper,
     pub(super) batch_size: usize,
@@ -281,7 +279,7 @@ impl<'a> Session<'a> {
         {
             let timeout = attempt.subscription.timeout.unwrap_or(self.surroundings.timeout());
             self.in_air_until = self.in_air_until.max(instant + timeout);
-            attempt_in_background(self.surroundings, &self.inbox, attempt);
+            self.surroundings.couriers.attempt(attempt, &self.inbox);
         }
         if let Some(batch) = self.engine.poll_batch(now) {
             self.on_its_way = Some(instant);
@@ -312,13 +310,4 @@ impl<'a> Session<'a> {
         let until = self.engine.next_wake(now).map_or(REST, |wake| tiers::until(wake, now));
         self.inbox.wait(until.min(REST));
     }
-}
-
-/// Makes an attempt as a task of its own; its end comes through the inbox.
-fn attempt_in_background(surroundings: &Surroundings, inbox: &Arc<Inbox>, attempt: Attempt) {
-    let (sender, inbox) = (surroundings.sender.clone(), inbox.clone());
-    surroundings.runtime.spawn(async move {
-        let attempted = sender.send(&attempt, Timestamp::now()).await;
-        inbox.push(Input::Attempted(attempt.id, attempt.subscription, attempted));
-    });
 }
