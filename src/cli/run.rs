@@ -50,7 +50,7 @@ pub fn run(config: &Config) -> Result<(), Failure> {
     runtime.spawn(stop_on_signal(signals()?, stopper.clone()));
     let connection = Connection::new(config);
     look_ahead(&connection)?;
-    let sender = Sender::new(&Settings::from(&config.delivery));
+    let sender = Sender::new(&Settings::from(config));
     let sender =
         sender.map_err(|error| Failure::of(format!("the HTTP client can't start: {error}")))?;
     let batch_size = admin::batch_size(&connection);

@@ -2,6 +2,7 @@
 
 pub mod audit;
 pub mod decode;
+pub mod egress;
 pub mod ending;
 pub mod engine;
 pub mod event;

@@ -5,8 +5,10 @@ use jiff::Timestamp;
 use reqwest::Response;
 use reqwest::header::RETRY_AFTER;
 
+use super::client::HEADERS_MAX;
+use super::failure::too_many_headers;
 use super::text::printable;
-use crate::domain::outcome::{self, Answer};
+use crate::domain::outcome::{self, Answer, Failure};
 
 /// The bytes of a body after which no more is read and the connection is dropped. To read on would cost more than a
 /// new connection does.
@@ -19,10 +21,17 @@ const KEPT_MAX: usize = EXCERPT_MAX + 3;
 
 /// Reads an answer whose headers have come; `now` is what a date in `Retry-After` is counted from.
 ///
-/// A body is read to its end so that its connection can be used again, but not further than [`BODY_MAX`]; one that
+/// More than 32 KiB of headers are a failure, whatever the status. A body is read to its end so that its connection can be used again, but not further than [`BODY_MAX`]; one that
 /// breaks off is what came of it. Only the caller's deadline bounds the time.
-pub(super) async fn read(response: Response, now: Timestamp) -> Answer {
+///
+/// # Errors
+/// The failure that the attempt ends with.
+pub(super) async fn read(response: Response, now: Timestamp) -> Result<Answer, Failure> {
     let status = response.status();
+    let lengths = response.headers().iter().map(|(name, value)| name.as_str().len() + value.len());
+    if lengths.sum::<usize>() > HEADERS_MAX as usize {
+        return Err(too_many_headers(status));
+    }
     let retry_after = response.headers().get(RETRY_AFTER);
     let retry_after = retry_after.and_then(|value| value.to_str().ok());
     let retry_after = retry_after.and_then(|value| outcome::retry_after(value, now));
@@ -32,7 +41,7 @@ pub(super) async fn read(response: Response, now: Timestamp) -> Answer {
     } else {
         excerpt(response).await
     };
-    Answer { status: status.as_u16(), retry_after, excerpt }
+    Ok(Answer { status: status.as_u16(), retry_after, excerpt })
 }
 
 async fn excerpt(response: Response) -> Option<Box<str>> {

@@ -3,7 +3,8 @@
 //! The life of an attempt: `request` builds it and blames nobody but us if it can't; it is sent; `answer` reads a
 //! bounded part of what the receiver says; `failure` names what went wrong on the way. One deadline lies over all
 //! of it. This is the only code that names the HTTP client. It decides nothing: what follows from an outcome, and
-//! whether there is another attempt, is the domain's. It follows no redirect, asks no proxy, keeps no cookie.
+//! whether there is another attempt, is the domain's. It follows no redirect, asks no proxy but the settings',
+//! keeps no cookie.
 //!
 //! What counts, where HTTP leaves it open:
 //! - The status is the answer. A connection that breaks, or garbage, behind the headers takes nothing away from it:
@@ -19,19 +20,25 @@ mod answer;
 mod client;
 mod failure;
 mod request;
+mod resolver;
 #[cfg(test)]
 mod tests;
 mod text;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 use reqwest::{Client, ClientBuilder, Request};
 use tokio::time::{Instant, timeout_at};
 
+use crate::domain::egress::Egress;
 use crate::domain::engine::Attempt;
 use crate::domain::outcome::{Answer, Attempted, Failure};
 use crate::domain::tiers;
+
+use failure::Way;
+use resolver::Lookup;
 
 pub use client::{Settings, SetupError};
 
@@ -42,6 +49,8 @@ pub struct Sender {
     /// The deadline of subscriptions that have none.
     timeout: Duration,
     max_body: usize,
+    egress: Arc<Egress>,
+    way: Way,
 }
 
 impl Sender {
@@ -50,13 +59,15 @@ impl Sender {
     /// # Errors
     /// [`SetupError`] if the settings contradict each other or TLS can't be set up; the program can't start then.
     pub fn new(settings: &Settings) -> Result<Self, SetupError> {
-        Self::with_client(settings, client::builder(settings)?)
+        Self::with_client(settings, client::builder(settings, Lookup::System)?)
     }
 
-    /// Makes a sender of a client that more was said about: the place for a resolver or for certificates.
+    /// Makes a sender of a client that more was said about.
     fn with_client(settings: &Settings, client: ClientBuilder) -> Result<Self, SetupError> {
         let client = client.build().map_err(|error| SetupError::Client(failure::text(&error)))?;
-        Ok(Self { client, timeout: settings.timeout, max_body: settings.max_body })
+        let way = if settings.proxy.is_some() { Way::Proxied } else { Way::Direct };
+        let Settings { timeout, max_body, ref egress, .. } = *settings;
+        Ok(Self { client, timeout, max_body, egress: egress.clone(), way })
     }
 
     /// Makes an attempt, signed at `now`, and returns what it came to.
@@ -83,14 +94,15 @@ impl Sender {
         started: Instant,
         now: Timestamp,
     ) -> Result<Answer, Failure> {
+        resolver::judge_address(&self.egress, request.url()).map_err(failure::refused)?;
         let deadline = started + timeout;
         let response = match timeout_at(deadline, self.client.execute(request)).await {
-            Ok(response) => response.map_err(failure::classify)?,
+            Ok(response) => response.map_err(|error| failure::classify(error, self.way))?,
             Err(_) => return Err(failure::no_answer(timeout)),
         };
         let status = response.status();
         let answered_at = tiers::add(now, started.elapsed());
         let answer = timeout_at(deadline, answer::read(response, answered_at)).await;
-        answer.map_err(|_| failure::half_an_answer(status, timeout))
+        answer.unwrap_or_else(|_| Err(failure::half_an_answer(status, timeout)))
     }
 }

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, Request};
 
-use super::failure::{classify, too_large, unbuildable};
+use super::failure::{too_large, unbuildable};
 use crate::domain::engine::Attempt;
 use crate::domain::outcome::Failure;
 use crate::domain::payload;
@@ -52,7 +52,7 @@ pub(super) fn build(
     }
     // The builder makes basic credentials of the URL's userinfo, which is never sent as part of the URL.
     let request = client.post(subscription.url.clone()).body(body.clone()).build();
-    let mut request = request.map_err(classify)?;
+    let mut request = request.map_err(|_| unbuildable("the URL is not one by RFC 3986"))?;
     let headers = request.headers_mut();
     headers.reserve(HEADERS + subscription.headers.len());
     describe(headers, attempt)?;

@@ -52,7 +52,7 @@ pub fn run(out: &mut impl Write) -> Result<(), Failure> {
         let topic = &config.topics.subscriptions;
         writer.write(topic, Target::ByKey, id.as_bytes(), Some(definition.as_bytes()))?;
     }
-    let sender = Sender::new(&Settings::from(&config.delivery));
+    let sender = Sender::new(&Settings::from(&config));
     let sender = sender.map_err(|error| Failure::of(format!("no HTTP client: {error}")))?;
     let stopper = Stopper::default();
     let health = Arc::new(Health::new(config.ops.stall_after));
@@ -148,6 +148,7 @@ fn settings(bootstrap_servers: &str) -> Result<Config, Failure> {
         ),
         ("sources", r#"[{ topics = ["orders", "payments"], format = "envelope" }]"#),
         ("egress.allow_http", "true"),
+        ("egress.allow", "127.0.0.1"),
     ];
     let flags = flags.map(|(key, value)| (key.to_owned(), value.to_owned()));
     Config::load(None, [], flags).map_err(Failure::Settings)

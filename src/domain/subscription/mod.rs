@@ -18,6 +18,7 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 use url::Url;
 
+use super::egress::Egress;
 use super::pattern::EventPattern;
 use super::record::Offset;
 use super::retry::Schedule;
@@ -133,10 +134,12 @@ pub enum Payload {
 }
 
 /// What the connector's settings allow a subscription.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rules {
     /// Whether `http:` URLs are allowed.
     pub http: HttpUrls,
+    /// Which hosts, addresses and ports are.
+    pub egress: Arc<Egress>,
 }
 
 /// Whether URLs without TLS are allowed.

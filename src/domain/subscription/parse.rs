@@ -129,7 +129,13 @@ fn url(field: Field, rules: &Rules, p: &mut Problems) -> Option<Url> {
         "http" if rules.http == HttpUrls::Refused => "http is refused (egress.allow_http is false)",
         "http" | "https" if !url.has_host() => "has no host",
         "http" | "https" if url.as_str().len() > URL_MAX => "is longer than 2048 bytes",
-        "http" | "https" => return Some(url),
+        "http" | "https" => match rules.egress.judge_url(&url) {
+            Ok(()) => return Some(url),
+            Err(refused) => {
+                p.add(&path, format!("is refused: {refused}"));
+                return None;
+            }
+        },
         _ => "must start with https: or http:",
     };
     p.add(&path, problem);

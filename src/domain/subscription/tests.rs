@@ -5,8 +5,12 @@ use super::*;
 use crate::domain::event::EventId;
 
 const SEED: &str = "whsk_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
-const REFUSED: Rules = Rules { http: HttpUrls::Refused };
-const ALLOWED: Rules = Rules { http: HttpUrls::Allowed };
+/// Returns rules that let requests go to loopback, as tests want it.
+pub(crate) fn rules(http: HttpUrls) -> Rules {
+    let loopback = ["127.0.0.0/8", "::1/128"].map(|block| block.parse().expect("a block"));
+    let egress = Egress::new(loopback.into(), Vec::new(), vec![1..=u16::MAX]);
+    Rules { http, egress: egress.into() }
+}
 
 pub(crate) fn id(text: &str) -> SubscriptionId {
     SubscriptionId::parse(text).expect("an id")
@@ -29,7 +33,10 @@ pub(crate) fn definition(changes: &Value) -> Value {
 pub(crate) fn subscription(id: &str, changes: &Value) -> Arc<Subscription> {
     let value = definition(changes).to_string();
     let id = self::id(id);
-    Arc::new(Subscription::parse(id, value.as_bytes(), Offset(7), &ALLOWED).expect("it is good"))
+    Arc::new(
+        Subscription::parse(id, value.as_bytes(), Offset(7), &rules(HttpUrls::Allowed))
+            .expect("it is good"),
+    )
 }
 
 fn problems(value: &str, rules: &Rules) -> Vec<String> {
@@ -40,7 +47,7 @@ fn problems(value: &str, rules: &Rules) -> Vec<String> {
 }
 
 fn check(changes: Value, expect: &[&str]) {
-    let found = problems(&definition(&changes).to_string(), &REFUSED);
+    let found = problems(&definition(&changes).to_string(), &rules(HttpUrls::Refused));
     assert_eq!(found, expect, "{changes}");
 }
 
@@ -115,6 +122,22 @@ fn everything_given_is_kept() {
 }
 
 #[test]
+fn an_address_that_may_not_be_called_makes_no_subscription() {
+    check(
+        json!({"url": "https://0x0a000001/"}),
+        &["url: is refused: the address is private and not in egress.allow"],
+    );
+    check(
+        json!({"url": "https://[64:ff9b::1]/"}),
+        &["url: is refused: the address is NAT64 and not in egress.allow"],
+    );
+    check(
+        json!({"url": "https://[fe80::1%25eth0]/"}),
+        &["url: must be an absolute URL: invalid IPv6 address"],
+    );
+}
+
+#[test]
 fn all_problems_are_told_at_once() {
     check(
         json!({
@@ -144,13 +167,15 @@ fn all_problems_are_told_at_once() {
 fn what_is_required_is_missed() {
     let expect =
         ["url: is missing", "events: is missing", "secret: is missing, and so is `secrets`"];
-    assert_eq!(problems("{}", &REFUSED), expect);
+    assert_eq!(problems("{}", &rules(HttpUrls::Refused)), expect);
     check(json!({"secrets": [{"key": "a"}]}), &["secrets: must not stand beside `secret`"]);
 }
 
 #[test]
 fn what_is_no_definition_is_refused() {
-    let check = |value: &str, expect: &str| assert_eq!(problems(value, &REFUSED), [expect]);
+    let check = |value: &str, expect: &str| {
+        assert_eq!(problems(value, &rules(HttpUrls::Refused)), [expect])
+    };
     check("", "not JSON, at line 1 column 0");
     check("hunter2", "not JSON, at line 1 column 1");
     check("{} {}", "not JSON, at line 1 column 4");
@@ -168,7 +193,7 @@ fn what_is_no_definition_is_refused() {
 #[test]
 fn problems_and_the_names_in_them_are_bounded() {
     let many: Value = (0..90).map(|n| (format!("a\n{n}{}", "x".repeat(1000)), json!(1))).collect();
-    let found = problems(&definition(&many).to_string(), &REFUSED);
+    let found = problems(&definition(&many).to_string(), &rules(HttpUrls::Refused));
     assert_eq!(found.len(), 50);
     assert!(found.iter().all(|problem| problem.len() < 100 && !problem.contains('\n')));
 }
@@ -176,7 +201,7 @@ fn problems_and_the_names_in_them_are_bounded() {
 #[test]
 fn null_is_absent() {
     let value = r#"{"url":"https://a","events":["a"],"secret":"s","secrets":null,"tenant":null,"filter":null}"#;
-    assert_eq!(problems(value, &REFUSED), [""; 0]);
+    assert_eq!(problems(value, &rules(HttpUrls::Refused)), [""; 0]);
 }
 
 #[test]
@@ -204,7 +229,7 @@ fn urls_are_absolute_and_allowed() {
     check(&format!("https://a/{}", "x".repeat(2039)), "is longer than 2048 bytes");
     check("http://a", "http is refused (egress.allow_http is false)");
     let http = definition(&json!({"url": "http://a"})).to_string();
-    assert_eq!(problems(&http, &ALLOWED), [""; 0]);
+    assert_eq!(problems(&http, &rules(HttpUrls::Allowed)), [""; 0]);
 }
 
 #[test]
@@ -353,13 +378,13 @@ proptest! {
         changes in prop::collection::btree_map(prop::sample::select(FIELDS), wrong_value(), 1..8),
     ) {
         let changes: Value = changes.into_iter().collect();
-        for problem in problems(&definition(&changes).to_string(), &REFUSED) {
+        for problem in problems(&definition(&changes).to_string(), &rules(HttpUrls::Refused)) {
             prop_assert!(!problem.contains("hunter2"), "{}", problem);
         }
     }
 
     #[test]
     fn no_bytes_make_the_parser_panic(value in "[{}\\[\\]\":,a-z0-9é\\\\ -]{0,80}") {
-        problems(&value, &REFUSED);
+        problems(&value, &rules(HttpUrls::Refused));
     }
 }
