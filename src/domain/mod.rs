@@ -14,6 +14,7 @@ pub mod progress;
 pub mod record;
 pub mod registry;
 pub mod retry;
+pub mod secret;
 pub mod signature;
 pub mod source;
 pub mod status;

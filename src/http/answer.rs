@@ -55,7 +55,7 @@ async fn excerpt(response: Response) -> Option<Box<str>> {
 }
 
 /// Hands out a body's chunks until it ends, breaks off or is long enough.
-async fn consume(mut response: Response, mut take: impl FnMut(&Bytes)) {
+pub(super) async fn consume(mut response: Response, mut take: impl FnMut(&Bytes)) {
     let mut length = 0;
     while length < BODY_MAX {
         let Ok(Some(chunk)) = response.chunk().await else { break };

@@ -51,6 +51,11 @@ pub(super) fn too_large(length: usize, max: usize) -> Failure {
     Failure { reason: Reason::TooLarge, error }
 }
 
+/// The failure of an attempt that lacks its credentials.
+pub(super) fn unauthorized(error: &str) -> Failure {
+    Failure { reason: Reason::Auth, error: error.into() }
+}
+
 /// The failure of an attempt whose address may not be called.
 pub(super) fn refused(refused: Refused) -> Failure {
     Failure { reason: Reason::EgressRefused, error: refused.to_string().into() }

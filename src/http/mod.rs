@@ -18,6 +18,7 @@
 
 mod answer;
 mod client;
+mod credentials;
 mod failure;
 mod request;
 mod resolver;
@@ -29,14 +30,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use reqwest::{Client, ClientBuilder, Request};
+use reqwest::{Client, ClientBuilder, Request, StatusCode};
 use tokio::time::{Instant, timeout_at};
 
 use crate::domain::egress::Egress;
 use crate::domain::engine::Attempt;
 use crate::domain::outcome::{Answer, Attempted, Failure};
+use crate::domain::subscription::{Auth, ClientCredentials};
 use crate::domain::tiers;
 
+use credentials::{Credentials, Grant, Token, Tokens};
 use failure::Way;
 use resolver::Lookup;
 
@@ -51,6 +54,7 @@ pub struct Sender {
     max_body: usize,
     egress: Arc<Egress>,
     way: Way,
+    credentials: Arc<Credentials>,
 }
 
 impl Sender {
@@ -67,7 +71,8 @@ impl Sender {
         let client = client.build().map_err(|error| SetupError::Client(failure::text(&error)))?;
         let way = if settings.proxy.is_some() { Way::Proxied } else { Way::Direct };
         let Settings { timeout, max_body, ref egress, .. } = *settings;
-        Ok(Self { client, timeout, max_body, egress: egress.clone(), way })
+        let credentials = Arc::new(Credentials::new(settings.clone()));
+        Ok(Self { client, timeout, max_body, egress: egress.clone(), way, credentials })
     }
 
     /// Makes an attempt, signed at `now`, and returns what it came to.
@@ -75,34 +80,93 @@ impl Sender {
     /// It ends with its deadline, the subscription's or else the sender's. Dropped before that, it closes its
     /// connection (HTTP/1.1) or its stream (HTTP/2), and whether the receiver has seen the request is open.
     pub async fn send(&self, attempt: &Attempt, now: Timestamp) -> Attempted {
-        let started = Instant::now();
-        let end = match request::build(&self.client, attempt, now, self.max_body) {
-            Ok(request) => {
-                let timeout = attempt.subscription.timeout.unwrap_or(self.timeout);
-                self.exchange(request, timeout, started, now).await
-            }
-            Err(failure) => Err(failure),
-        };
-        Attempted { latency: started.elapsed(), end }
+        let timeout = attempt.subscription.timeout.unwrap_or(self.timeout);
+        let time = Time { now, started: Instant::now(), timeout };
+        let end = self.attempt(attempt, time).await;
+        Attempted { latency: time.started.elapsed(), end }
     }
 
-    /// Sends a request and reads its answer, both within `timeout` from `started`, which was at `now`.
+    async fn attempt(&self, attempt: &Attempt, time: Time) -> Result<Answer, Failure> {
+        let subscription = &attempt.subscription;
+        let mut request = request::build(&self.client, attempt, time.now, self.max_body)?;
+        match &subscription.auth {
+            None => self.exchange(&self.client, request, time).await,
+            Some(Auth::Header { name, value }) => {
+                request::add_secret(request.headers_mut(), name, value.reveal())?;
+                self.exchange(&self.client, request, time).await
+            }
+            Some(Auth::Mtls(pem)) => {
+                let client = self.credentials.client(subscription, pem)?;
+                self.exchange(&client, request, time).await
+            }
+            Some(Auth::OAuth2(credentials)) => {
+                let tokens = self.credentials.tokens(subscription);
+                self.exchange_with_token(&tokens, credentials, request, time).await
+            }
+        }
+    }
+
+    /// Sends a request with a token. A receiver that doesn't take the token has not taken the request, so that it is
+    /// sent once more with a new one.
+    async fn exchange_with_token(
+        &self,
+        tokens: &Tokens,
+        credentials: &ClientCredentials,
+        mut request: Request,
+        time: Time,
+    ) -> Result<Answer, Failure> {
+        let grant =
+            Grant { client: &self.client, egress: &self.egress, way: self.way, credentials };
+        let late = |_| failure::unauthorized("the token endpoint gave no token in time");
+        let get = async |refused: Option<&Arc<Token>>| {
+            let got = timeout_at(time.deadline(), tokens.get(&grant, refused)).await;
+            got.map_err(late).flatten()
+        };
+        let token = get(None).await?;
+        let mut again = request.try_clone().expect("a body that is bytes can be sent again");
+        token.authorize(&mut request);
+        let answer = self.exchange(&self.client, request, time).await?;
+        if answer.status != StatusCode::UNAUTHORIZED.as_u16() {
+            return Ok(answer);
+        }
+        let other = get(Some(&token)).await?;
+        if Arc::ptr_eq(&other, &token) {
+            return Ok(answer);
+        }
+        other.authorize(&mut again);
+        self.exchange(&self.client, again, time).await
+    }
+
+    /// Sends a request and reads its answer, both in time.
     async fn exchange(
         &self,
+        client: &Client,
         request: Request,
-        timeout: Duration,
-        started: Instant,
-        now: Timestamp,
+        time: Time,
     ) -> Result<Answer, Failure> {
         resolver::judge_address(&self.egress, request.url()).map_err(failure::refused)?;
-        let deadline = started + timeout;
-        let response = match timeout_at(deadline, self.client.execute(request)).await {
+        let (deadline, timeout) = (time.deadline(), time.timeout);
+        let response = match timeout_at(deadline, client.execute(request)).await {
             Ok(response) => response.map_err(|error| failure::classify(error, self.way))?,
             Err(_) => return Err(failure::no_answer(timeout)),
         };
         let status = response.status();
-        let answered_at = tiers::add(now, started.elapsed());
+        let answered_at = tiers::add(time.now, time.started.elapsed());
         let answer = timeout_at(deadline, answer::read(response, answered_at)).await;
         answer.unwrap_or_else(|_| Err(failure::half_an_answer(status, timeout)))
+    }
+}
+
+/// The time of one attempt: all of it ends `timeout` after `started`, which was at `now`.
+#[derive(Clone, Copy)]
+struct Time {
+    now: Timestamp,
+    started: Instant,
+    timeout: Duration,
+}
+
+impl Time {
+    fn deadline(self) -> Instant {
+        self.started + self.timeout
     }
 }

@@ -107,12 +107,17 @@ fn trace(headers: &mut HeaderMap, record: &Headers) {
 
 fn add_own(headers: &mut HeaderMap, subscription: &Subscription) -> Result<(), Failure> {
     for (name, value) in &subscription.headers {
-        let value = HeaderValue::from_bytes(value.as_bytes());
-        let mut value = value.map_err(|_| unfit("a header of the subscription"))?;
-        // It may be a credential; a sensitive value is never shown and stays out of the compression of HTTP/2.
-        value.set_sensitive(true);
-        headers.insert(own_name(name)?, value);
+        add_secret(headers, name, value)?;
     }
+    Ok(())
+}
+
+/// Adds a header whose value may be a credential: it is never shown and stays out of the compression of HTTP/2.
+pub(super) fn add_secret(headers: &mut HeaderMap, name: &str, value: &str) -> Result<(), Failure> {
+    let value = HeaderValue::from_bytes(value.as_bytes());
+    let mut value = value.map_err(|_| unfit("a header of the subscription"))?;
+    value.set_sensitive(true);
+    headers.insert(own_name(name)?, value);
     Ok(())
 }
 

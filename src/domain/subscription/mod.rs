@@ -2,6 +2,7 @@
 //!
 //! A [`Subscription`] exists only if its definition kept every rule; [`Subscription::parse`] tells all that it broke.
 
+mod auth;
 mod headers;
 mod json;
 mod parse;
@@ -24,6 +25,7 @@ use super::record::Offset;
 use super::retry::Schedule;
 use super::signature::Signing;
 
+pub use auth::{Auth, ClientAuthentication, ClientCredentials};
 pub use reader::Problem;
 
 /// A subscription's id: 1 to 64 letters, digits, `_` and `-` of ASCII.
@@ -101,6 +103,8 @@ pub struct Subscription {
     pub signing: Signing,
     /// Headers added to its requests, at most 32, names in lower case.
     pub headers: Vec<(Box<str>, Box<str>)>,
+    /// How its requests prove who sends them, beside their signatures.
+    pub auth: Option<Auth>,
     /// What its bodies hold.
     pub payload: Payload,
     /// The deadline of one attempt, 100 ms to 5 min; `None` is the connector's.

@@ -137,6 +137,84 @@ fn an_address_that_may_not_be_called_makes_no_subscription() {
     );
 }
 
+fn check_auth(auth: Value, expect: &[&str]) {
+    check(json!({ "auth": auth }), expect);
+}
+
+#[test]
+fn credentials_become_a_header_where_one_is_enough() {
+    let header = |auth: Value| match &subscription("crm", &json!({ "auth": auth })).auth {
+        Some(Auth::Header { name, value }) => format!("{name}: {}", value.reveal()),
+        other => panic!("{other:?}"),
+    };
+    // RFC 7617, section 2.
+    let basic = json!({"type": "basic", "username": "Aladdin", "password": "open sesame"});
+    assert_eq!(header(basic), "authorization: Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==");
+    assert_eq!(header(json!({"type": "bearer", "token": "abc"})), "authorization: Bearer abc");
+    let own = json!({"type": "header", "name": "X-Api-Key", "value": "k"});
+    assert_eq!(header(own), "x-api-key: k");
+}
+
+#[test]
+fn credentials_that_cannot_work_are_refused() {
+    check_auth(json!("x"), &["auth: must be an object"]);
+    check_auth(json!({}), &["auth.type: is missing"]);
+    let kinds = "auth.type: must be one of basic, bearer, header, oauth2, mtls";
+    check_auth(json!({"type": "digest"}), &[kinds]);
+    let both = [
+        "auth.username: is missing",
+        "auth.password: is missing",
+        "auth.token: is not a known field",
+    ];
+    check_auth(json!({"type": "basic", "token": "x"}), &both);
+    let colon = json!({"type": "basic", "username": "a:b", "password": "p"});
+    check_auth(colon, &["auth.username: must not have a colon"]);
+    let broken = json!({"type": "bearer", "token": "a\r\nb: c"});
+    check_auth(broken, &["auth.token: has a control character"]);
+    let encrypted = json!({"type": "bearer", "token": "enc:v1:a:b"});
+    check_auth(encrypted, &["auth.token: is encrypted, which is not supported by this version"]);
+    let own = json!({"type": "header", "name": "webhook-id", "value": "x"});
+    check_auth(own, &["auth.name: is a header of the connector's own"]);
+    let oauth2 = json!({"type": "oauth2", "tokenUrl": "https://10.0.0.1/", "clientId": "", "clientAuthentication": "x"});
+    check_auth(
+        oauth2,
+        &[
+            "auth.tokenUrl: is refused: the address is private and not in egress.allow",
+            "auth.clientId: must have 1 to 1024 bytes",
+            "auth.clientSecret: is missing",
+            "auth.clientAuthentication: must be basic or body",
+        ],
+    );
+    let pem = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----";
+    let mtls = |certificate, key| json!({"type": "mtls", "certificate": certificate, "key": key});
+    check_auth(mtls("x", pem), &["auth.certificate: must be a chain of certificates in PEM"]);
+    check_auth(mtls(pem, pem), &["auth.key: must be a private key in PEM, and not encrypted"]);
+}
+
+#[test]
+fn credentials_that_would_stand_where_others_do_are_refused() {
+    let bearer = json!({"type": "bearer", "token": "t"});
+    check(
+        json!({"auth": bearer, "url": "https://u:p@example.com", "headers": {"Authorization": "x"}}),
+        &[
+            "auth: sends the header authorization, which stands in `headers` too",
+            "auth: must not stand beside a user in `url`",
+        ],
+    );
+    let own = json!({"type": "header", "name": "x-key", "value": "t"});
+    check(json!({"auth": own, "url": "https://u:p@example.com"}), &[]);
+}
+
+#[test]
+fn credentials_are_never_shown() {
+    let oauth2 = json!({"type": "oauth2", "tokenUrl": "https://example.com/", "clientId": "id", "clientSecret": "hunter2"});
+    for auth in [oauth2, json!({"type": "bearer", "token": "hunter2"})] {
+        let found = subscription("crm", &json!({ "auth": auth }));
+        let shown = format!("{found:?} {:?}", found.auth);
+        assert!(!shown.contains("hunter2") && !shown.contains("aHVudGVyMg"), "{shown}");
+    }
+}
+
 #[test]
 fn all_problems_are_told_at_once() {
     check(
@@ -207,7 +285,7 @@ fn null_is_absent() {
 #[test]
 fn what_this_version_lacks_is_refused_and_never_ignored() {
     let unsupported = "is not supported by this version";
-    for name in ["auth", "filter", "rateLimit", "transform"] {
+    for name in ["filter", "rateLimit", "transform"] {
         check(json!({name: "x"}), &[&format!("{name}: {unsupported}")]);
     }
     for payload in ["cloudevents", "cloudevents-binary"] {

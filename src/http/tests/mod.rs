@@ -1,4 +1,5 @@
 mod answers;
+mod credentials;
 mod egress;
 mod failures;
 mod http2;

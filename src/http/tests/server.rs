@@ -8,9 +8,10 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::aws_lc_rs;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
+use tokio_rustls::rustls::server::WantsServerCert;
+use tokio_rustls::rustls::{ConfigBuilder, ServerConfig, WantsVerifier};
 
 /// What a server does once it has read a request.
 #[derive(Clone)]
@@ -177,17 +178,25 @@ async fn read_request(stream: &mut (impl AsyncRead + Unpin)) -> Option<Seen> {
 
 /// Returns the settings of a TLS server that calls itself 127.0.0.1, and its certificate, which signs itself.
 pub fn tls(alpn: &str) -> (ServerConfig, reqwest::Certificate) {
+    let (mut config, pem) = tls_with(|builder| builder.with_no_client_auth());
+    config.alpn_protocols = vec![alpn.into()];
+    (config, reqwest::Certificate::from_pem(pem.as_bytes()).expect("a certificate"))
+}
+
+/// Returns such settings with a say in who may call, and the certificate in PEM.
+pub fn tls_with(
+    clients: impl FnOnce(
+        ConfigBuilder<ServerConfig, WantsVerifier>,
+    ) -> ConfigBuilder<ServerConfig, WantsServerCert>,
+) -> (ServerConfig, String) {
     let own = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]);
     let own = own.expect("a certificate can be made");
     let key = PrivateKeyDer::try_from(own.signing_key.serialize_der()).expect("it is in PKCS #8");
-    let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+    let builder = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()
-        .expect("the provider has the usual versions")
-        .with_no_client_auth()
-        .with_single_cert(vec![own.cert.der().clone()], key);
-    let mut config = config.expect("key and certificate belong together");
-    config.alpn_protocols = vec![alpn.into()];
-    (config, reqwest::Certificate::from_der(own.cert.der()).expect("a certificate"))
+        .expect("the provider has the usual versions");
+    let config = clients(builder).with_single_cert(vec![own.cert.der().clone()], key);
+    (config.expect("key and certificate belong together"), own.cert.pem())
 }
 
 /// Serves HTTP/2 on a connection: hands each stream to `respond`, which is told how many came before.
