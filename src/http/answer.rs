@@ -1,9 +1,12 @@
 //! Answers: the status, the wish to be left alone, and the beginning of what was said.
 
+use std::io::Read as _;
+
 use bytes::Bytes;
+use flate2::read::GzDecoder;
 use jiff::Timestamp;
 use reqwest::Response;
-use reqwest::header::RETRY_AFTER;
+use reqwest::header::{CONTENT_ENCODING, HeaderValue, RETRY_AFTER};
 
 use super::client::HEADERS_MAX;
 use super::failure::too_many_headers;
@@ -11,7 +14,7 @@ use super::text::printable;
 use crate::domain::outcome::{self, Answer, Failure};
 
 /// The bytes of a body after which no more is read and the connection is dropped. To read on would cost more than a
-/// new connection does.
+/// new connection does. Nothing but an excerpt is ever unpacked.
 const BODY_MAX: usize = 16 << 10;
 
 /// The most bytes of an excerpt.
@@ -44,14 +47,34 @@ pub(super) async fn read(response: Response, now: Timestamp) -> Result<Answer, F
     Ok(Answer { status: status.as_u16(), retry_after, excerpt })
 }
 
+/// Nobody asks for compression, and some compress all the same. What is compressed otherwise than by gzip is no text.
 async fn excerpt(response: Response) -> Option<Box<str>> {
+    let coding = response.headers().get(CONTENT_ENCODING).map(HeaderValue::as_bytes);
+    let is_gzip = match coding {
+        None | Some(b"identity") => false,
+        Some(b"gzip" | b"x-gzip") => true,
+        Some(_) => {
+            consume(response, |_| {}).await;
+            return None;
+        }
+    };
+    let kept_max = if is_gzip { BODY_MAX } else { KEPT_MAX };
     let mut kept = Vec::new();
     consume(response, |chunk| {
-        let room = KEPT_MAX - kept.len();
+        let room = kept_max - kept.len();
         kept.extend_from_slice(&chunk[..room.min(chunk.len())]);
     })
     .await;
+    let kept = if is_gzip { unzipped(&kept) } else { kept };
     Some(printable(&kept, EXCERPT_MAX)).filter(|text| !text.is_empty())
+}
+
+/// Unpacks as much as an excerpt needs, however much more is packed into it; what is broken ends where it breaks.
+fn unzipped(packed: &[u8]) -> Vec<u8> {
+    let mut text = Vec::new();
+    // An error leaves what came before it.
+    let _ = GzDecoder::new(packed).take(KEPT_MAX as u64).read_to_end(&mut text);
+    text
 }
 
 /// Hands out a body's chunks until it ends, breaks off or is long enough.

@@ -2,6 +2,7 @@ mod answers;
 mod credentials;
 mod egress;
 mod failures;
+mod hostile;
 mod http2;
 mod proxy;
 mod requests;
