@@ -9,7 +9,6 @@ use std::io::Write;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axum::http::StatusCode;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 
@@ -25,7 +24,7 @@ use crate::kafka::writer::{Target, Writer};
 use crate::kafka::{Connection, KafkaError};
 use crate::ops::health::Health;
 use crate::pipeline::{self, Stopped, Stopper};
-use crate::receiver::{self, Received};
+use crate::receiver::{self, Received, Reply};
 
 /// The longest that the demo may take.
 const DEADLINE: Duration = Duration::from_secs(40);
@@ -128,12 +127,12 @@ fn start_receiver(runtime: &Runtime, story: &Arc<Story>) -> Result<String, Failu
     let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).map_err(failed)?;
     let address = format!("http://{}", listener.local_addr().map_err(failed)?);
     let story = story.clone();
-    let answer = move |received: &Received| -> StatusCode {
+    let answer = move |received: &Received| -> Reply {
         let status = script::answer(received);
         story.request(received, status);
-        status
+        status.into()
     };
-    runtime.spawn(receiver::serve(listener, Some(SECRET.to_owned()), Arc::new(answer)));
+    runtime.spawn(receiver::serve(listener, vec![SECRET.to_owned()], Arc::new(answer)));
     Ok(address)
 }
 
