@@ -6,7 +6,7 @@ use bytes::Bytes;
 use flate2::read::GzDecoder;
 use jiff::Timestamp;
 use reqwest::Response;
-use reqwest::header::{CONTENT_ENCODING, HeaderValue, RETRY_AFTER};
+use reqwest::header::{CONTENT_ENCODING, HeaderMap, HeaderValue, RETRY_AFTER};
 
 use super::client::HEADERS_MAX;
 use super::failure::too_many_headers;
@@ -22,35 +22,38 @@ const EXCERPT_MAX: usize = 1024;
 /// The bytes kept for it: a character that begins within the excerpt is whole, and then cut off as a whole.
 const KEPT_MAX: usize = EXCERPT_MAX + 3;
 
-/// Reads an answer whose headers have come; `now` is what a date in `Retry-After` is counted from.
+/// Reads an answer whose headers have come, and returns them with it; `now` is what a date in `Retry-After` is counted from.
 ///
 /// More than 32 KiB of headers are a failure, whatever the status. A body is read to its end so that its connection can be used again, but not further than [`BODY_MAX`]; one that
 /// breaks off is what came of it. Only the caller's deadline bounds the time.
 ///
 /// # Errors
 /// The failure that the attempt ends with.
-pub(super) async fn read(response: Response, now: Timestamp) -> Result<Answer, Failure> {
+pub(super) async fn read(
+    mut response: Response,
+    now: Timestamp,
+) -> Result<(Answer, HeaderMap), Failure> {
     let status = response.status();
-    let lengths = response.headers().iter().map(|(name, value)| name.as_str().len() + value.len());
+    let headers = std::mem::take(response.headers_mut());
+    let lengths = headers.iter().map(|(name, value)| name.as_str().len() + value.len());
     if lengths.sum::<usize>() > HEADERS_MAX as usize {
         return Err(too_many_headers(status));
     }
-    let retry_after = response.headers().get(RETRY_AFTER);
+    let retry_after = headers.get(RETRY_AFTER);
     let retry_after = retry_after.and_then(|value| value.to_str().ok());
     let retry_after = retry_after.and_then(|value| outcome::retry_after(value, now));
     let excerpt = if status.is_success() {
         consume(response, |_| {}).await;
         None
     } else {
-        excerpt(response).await
+        excerpt(response, headers.get(CONTENT_ENCODING)).await
     };
-    Ok(Answer { status: status.as_u16(), retry_after, excerpt })
+    Ok((Answer { status: status.as_u16(), retry_after, excerpt }, headers))
 }
 
 /// Nobody asks for compression, and some compress all the same. What is compressed otherwise than by gzip is no text.
-async fn excerpt(response: Response) -> Option<Box<str>> {
-    let coding = response.headers().get(CONTENT_ENCODING).map(HeaderValue::as_bytes);
-    let is_gzip = match coding {
+async fn excerpt(response: Response, coding: Option<&HeaderValue>) -> Option<Box<str>> {
+    let is_gzip = match coding.map(HeaderValue::as_bytes) {
         None | Some(b"identity") => false,
         Some(b"gzip" | b"x-gzip") => true,
         Some(_) => {

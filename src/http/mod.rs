@@ -20,27 +20,32 @@ mod answer;
 mod client;
 mod credentials;
 mod failure;
+mod held;
+mod permission;
 mod request;
 mod resolver;
 #[cfg(test)]
 mod tests;
 mod text;
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use reqwest::header::HeaderMap;
 use reqwest::{Client, ClientBuilder, Request, StatusCode};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::domain::egress::Egress;
 use crate::domain::engine::Attempt;
 use crate::domain::outcome::{Answer, Attempted, Failure};
-use crate::domain::subscription::{Auth, ClientCredentials};
+use crate::domain::subscription::{Auth, ClientCredentials, Subscription};
 use crate::domain::tiers;
 
 use credentials::{Credentials, Grant, Token, Tokens};
 use failure::Way;
+use permission::Permissions;
 use resolver::Lookup;
 
 pub use client::{Settings, SetupError};
@@ -55,6 +60,7 @@ pub struct Sender {
     egress: Arc<Egress>,
     way: Way,
     credentials: Arc<Credentials>,
+    permissions: Arc<Permissions>,
 }
 
 impl Sender {
@@ -72,7 +78,8 @@ impl Sender {
         let way = if settings.proxy.is_some() { Way::Proxied } else { Way::Direct };
         let Settings { timeout, max_body, ref egress, .. } = *settings;
         let credentials = Arc::new(Credentials::new(settings.clone()));
-        Ok(Self { client, timeout, max_body, egress: egress.clone(), way, credentials })
+        let (egress, permissions) = (egress.clone(), Arc::default());
+        Ok(Self { client, timeout, max_body, egress, way, credentials, permissions })
     }
 
     /// Makes an attempt, signed at `now`, and returns what it came to.
@@ -88,7 +95,40 @@ impl Sender {
 
     async fn attempt(&self, attempt: &Attempt, time: Time) -> Result<Answer, Failure> {
         let subscription = &attempt.subscription;
-        let mut request = request::build(&self.client, attempt, time.now, self.max_body)?;
+        let mut now = time.now;
+        if let Some(origin) = &subscription.origin {
+            self.take_turn(subscription, origin, time).await?;
+            // It may have taken a while, and the signature tells when the request is made.
+            now = time.passed();
+        }
+        let request = request::build(&self.client, attempt, now, self.max_body)?;
+        self.authorized(subscription, request, time).await.map(|(answer, _)| answer)
+    }
+
+    /// Waits until the receiver's permission lets a request go.
+    async fn take_turn(
+        &self,
+        subscription: &Arc<Subscription>,
+        origin: &str,
+        time: Time,
+    ) -> Result<(), Failure> {
+        let Ok(permission) =
+            self.permissions.0.find_or::<Infallible>(subscription, || Ok(Arc::default()));
+        let request = permission::request(&self.client, subscription.url.clone(), origin)?;
+        let ask = self.authorized(subscription, request, time);
+        let turn = timeout_at(time.deadline(), permission.turn(origin, time.deadline(), ask));
+        let turn = turn.await.map_err(|_| failure::no_answer(time.timeout)).flatten()?;
+        sleep_until(turn).await;
+        Ok(())
+    }
+
+    /// Sends a request with its subscription's credentials.
+    async fn authorized(
+        &self,
+        subscription: &Arc<Subscription>,
+        mut request: Request,
+        time: Time,
+    ) -> Result<(Answer, HeaderMap), Failure> {
         match &subscription.auth {
             None => self.exchange(&self.client, request, time).await,
             Some(Auth::Header { name, value }) => {
@@ -114,7 +154,7 @@ impl Sender {
         credentials: &ClientCredentials,
         mut request: Request,
         time: Time,
-    ) -> Result<Answer, Failure> {
+    ) -> Result<(Answer, HeaderMap), Failure> {
         let grant =
             Grant { client: &self.client, egress: &self.egress, way: self.way, credentials };
         let late = |_| failure::unauthorized("the token endpoint gave no token in time");
@@ -126,7 +166,7 @@ impl Sender {
         let mut again = request.try_clone().expect("a body that is bytes can be sent again");
         token.authorize(&mut request);
         let answer = self.exchange(&self.client, request, time).await?;
-        if answer.status != StatusCode::UNAUTHORIZED.as_u16() {
+        if answer.0.status != StatusCode::UNAUTHORIZED.as_u16() {
             return Ok(answer);
         }
         let other = get(Some(&token)).await?;
@@ -137,13 +177,13 @@ impl Sender {
         self.exchange(&self.client, again, time).await
     }
 
-    /// Sends a request and reads its answer, both in time.
+    /// Sends a request and reads its answer, both in time. The answer's headers come with it.
     async fn exchange(
         &self,
         client: &Client,
         request: Request,
         time: Time,
-    ) -> Result<Answer, Failure> {
+    ) -> Result<(Answer, HeaderMap), Failure> {
         resolver::judge_address(&self.egress, request.url()).map_err(failure::refused)?;
         let (deadline, timeout) = (time.deadline(), time.timeout);
         let response = match timeout_at(deadline, client.execute(request)).await {
@@ -151,8 +191,7 @@ impl Sender {
             Err(_) => return Err(failure::no_answer(timeout)),
         };
         let status = response.status();
-        let answered_at = tiers::add(time.now, time.started.elapsed());
-        let answer = timeout_at(deadline, answer::read(response, answered_at)).await;
+        let answer = timeout_at(deadline, answer::read(response, time.passed())).await;
         answer.unwrap_or_else(|_| Err(failure::half_an_answer(status, timeout)))
     }
 }
@@ -168,5 +207,10 @@ struct Time {
 impl Time {
     fn deadline(self) -> Instant {
         self.started + self.timeout
+    }
+
+    /// Returns what time it is.
+    fn passed(self) -> Timestamp {
+        tiers::add(self.now, self.started.elapsed())
     }
 }

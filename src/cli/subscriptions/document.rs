@@ -12,7 +12,8 @@ use crate::kafka::table::Row;
 const REDACTED: &str = "***";
 
 /// Fields that hold no secret.
-const SHOWN: [&str; 14] = [
+const SHOWN: [&str; 15] = [
+    "abuseProtection",
     "active",
     "description",
     "events",

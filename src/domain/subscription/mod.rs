@@ -105,6 +105,8 @@ pub struct Subscription {
     pub headers: Vec<(Box<str>, Box<str>)>,
     /// How its requests prove who sends them, beside their signatures.
     pub auth: Option<Auth>,
+    /// In whose name its receiver is asked for permission before the first request; `None` if it isn't.
+    pub origin: Option<Box<str>>,
     /// What its bodies hold.
     pub payload: Payload,
     /// The deadline of one attempt, 100 ms to 5 min; `None` is the connector's.

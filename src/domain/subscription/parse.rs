@@ -74,6 +74,7 @@ fn read(
     let written = schemes.as_deref().unwrap_or_default();
     let headers = object.take("headers").and_then(|field| headers::read(field, written, p));
     let auth = object.take("auth").and_then(|field| auth::read(field, written, rules, p));
+    let origin = object.take("abuseProtection").and_then(|field| abuse_protection(field, p));
     clashes(auth.as_ref(), url.as_ref(), headers.as_deref(), p);
     let topics = object.take("topics").and_then(|field| each(field, 0, 100, p, topic));
     let tenant = object.take("tenant").and_then(|field| short_text(field, 1, 256, p));
@@ -107,6 +108,7 @@ fn read(
         signing: Signing::new(keys?, schemes?),
         headers: headers.unwrap_or_default(),
         auth,
+        origin,
         payload: payload.unwrap_or(Payload::Envelope),
         timeout,
         retry,
@@ -204,6 +206,22 @@ fn payload(field: Field, p: &mut Problems) -> Option<Payload> {
         _ => p.add(&path, "must be envelope, raw, cloudevents or cloudevents-binary"),
     }
     None
+}
+
+/// Reads the origin of CloudEvents' abuse protection: the name of a host.
+fn abuse_protection(field: Field, p: &mut Problems) -> Option<Box<str>> {
+    let mut object = field.object(p)?;
+    let origin = object.required("origin", p).and_then(|field| {
+        let (path, text) = field.text(p)?;
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b".-".contains(&byte);
+        if (1..=253).contains(&text.len()) && text.bytes().all(allowed) {
+            return Some(text.into());
+        }
+        p.add(&path, "must be the name of a host, such as hooks.example.com");
+        None
+    });
+    object.close(p);
+    origin
 }
 
 fn status(field: Field, p: &mut Problems) -> Option<u16> {

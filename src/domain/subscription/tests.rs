@@ -137,6 +137,15 @@ fn an_address_that_may_not_be_called_makes_no_subscription() {
     );
 }
 
+#[test]
+fn abuse_protection_names_an_origin() {
+    let given = json!({"abuseProtection": {"origin": "hooks.example.com"}});
+    assert_eq!(subscription("crm", &given).origin.as_deref(), Some("hooks.example.com"));
+    let unfit = "abuseProtection.origin: must be the name of a host, such as hooks.example.com";
+    check(json!({"abuseProtection": {"origin": "https://a"}}), &[unfit]);
+    check(json!({"abuseProtection": {}}), &["abuseProtection.origin: is missing"]);
+}
+
 fn check_auth(auth: Value, expect: &[&str]) {
     check(json!({ "auth": auth }), expect);
 }

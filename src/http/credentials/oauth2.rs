@@ -143,7 +143,8 @@ async fn fetch(grant: &Grant<'_>) -> Result<Token, Failure> {
     let header = Zeroizing::new(format!("Bearer {}", issued.access_token.as_str()));
     let mut header = HeaderValue::from_str(&header).map_err(|_| unfit())?;
     header.set_sensitive(true);
-    let lifetime = issued.expires_in.and_then(seconds).unwrap_or(LIFETIME).min(LIFETIME_MAX);
+    let lifetime =
+        issued.expires_in.as_deref().and_then(seconds).unwrap_or(LIFETIME).min(LIFETIME_MAX);
     Ok(Token { header, fetched, lifetime })
 }
 
@@ -211,7 +212,7 @@ fn is_code(text: &str) -> bool {
 }
 
 /// Reads a number of seconds, which some providers write as a text.
-fn seconds(value: Box<RawValue>) -> Option<Duration> {
+fn seconds(value: &RawValue) -> Option<Duration> {
     let seconds: u64 = value.get().trim_matches('"').parse().ok()?;
     Some(Duration::from_secs(seconds))
 }
