@@ -27,12 +27,13 @@ fn execute(cli: &Cli) -> Result<(), Failure> {
     match &cli.command {
         Command::Demo => return cli::demo::run(out),
         Command::Listen(listen) => return cli::listen::run(listen),
+        Command::Verify(verify) => return cli::verify::run(verify, &mut io::stdin(), out),
         _ => {}
     }
     let config = cli::load(cli).map_err(Failure::Settings)?;
     let connection = Connection::new(&config);
     match &cli.command {
-        Command::Demo | Command::Listen(_) => Ok(()),
+        Command::Demo | Command::Listen(_) | Command::Verify(_) => Ok(()),
         Command::Run => cli::run::run(&config),
         Command::Check => cli::check::check(&connection, out),
         Command::Topics(cli::topics::Command::Create) => cli::topics::create(&connection, out),

@@ -9,13 +9,16 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::IntoResponse;
 use bytes::Bytes;
 use jiff::Timestamp;
 use tokio::net::TcpListener;
 
-use crate::domain::signature::{Rejected, verify_standard};
+use crate::domain::signature::{
+    Rejected, SchemeKind, WEBHOOK_ID, WEBHOOK_TIMESTAMP, verify_github, verify_standard,
+    verify_stripe, verify_x_webhook,
+};
 
 /// The largest body that is taken.
 const BODY_MAX: usize = 16 * 1024 * 1024;
@@ -28,6 +31,8 @@ const TOLERANCE: Duration = Duration::from_secs(300);
 pub struct Received {
     /// The path it was sent to.
     pub path: String,
+    /// The query behind the path.
+    pub query: String,
     /// Its `webhook-id`, empty if there is none.
     pub id: String,
     /// Its `x-webhook-event`, empty if there is none.
@@ -51,61 +56,105 @@ pub enum Signature {
     Unchecked,
 }
 
-/// What a receiver does with a request: looks at it and says which status to answer.
+/// What a receiver does with a request: looks at it and says what to answer.
 ///
-/// A request whose signature doesn't hold is answered 401 whatever it says.
-pub type Answer = Arc<dyn Fn(&Received) -> StatusCode + Send + Sync>;
+/// A request whose signature doesn't hold is answered 401 at once, whatever it says.
+pub type Answer = Arc<dyn Fn(&Received) -> Reply + Send + Sync>;
+
+/// An answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reply {
+    /// Its status.
+    pub status: StatusCode,
+    /// How long it is waited before; `None` is for ever.
+    pub after: Option<Duration>,
+    /// Headers that it has.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl From<StatusCode> for Reply {
+    /// Makes an answer that comes at once and says nothing more.
+    fn from(status: StatusCode) -> Self {
+        Self { status, after: Some(Duration::ZERO), headers: Vec::new() }
+    }
+}
 
 struct Endpoint {
-    secret: Option<String>,
+    secrets: Vec<String>,
     answer: Answer,
 }
 
-/// Answers requests on any path until the runtime ends.
+/// Answers requests on any path until the runtime ends. A signature holds if it does with one of the secrets; without any,
+/// none is checked.
 ///
 /// # Errors
 /// The listener failed.
-pub async fn serve(
-    listener: TcpListener,
-    secret: Option<String>,
-    answer: Answer,
-) -> io::Result<()> {
-    let endpoint = Arc::new(Endpoint { secret, answer });
+pub async fn serve(listener: TcpListener, secrets: Vec<String>, answer: Answer) -> io::Result<()> {
+    let endpoint = Arc::new(Endpoint { secrets, answer });
     axum::serve(listener, Router::new().fallback(receive).with_state(endpoint)).await
 }
 
 async fn receive(State(endpoint): State<Arc<Endpoint>>, request: Request) -> impl IntoResponse {
     let (head, body) = request.into_parts();
     let Ok(body) = to_bytes(Body::new(body), BODY_MAX).await else {
-        return StatusCode::PAYLOAD_TOO_LARGE;
+        return StatusCode::PAYLOAD_TOO_LARGE.into_response();
     };
     let text = |name: &str| header(&head.headers, name).to_owned();
     let received = Received {
         path: head.uri.path().to_owned(),
+        query: head.uri.query().unwrap_or_default().to_owned(),
         id: text("webhook-id"),
         event_type: text("x-webhook-event"),
         attempt: header(&head.headers, "x-webhook-attempt").parse().unwrap_or(0),
         signature: endpoint.verify(&head.headers, &body),
         body,
     };
-    let status = (endpoint.answer)(&received);
-    match received.signature {
-        Signature::Rejected(_) => StatusCode::UNAUTHORIZED,
-        Signature::Verified | Signature::Unchecked => status,
+    let reply = (endpoint.answer)(&received);
+    if let Signature::Rejected(_) = received.signature {
+        return StatusCode::UNAUTHORIZED.into_response();
     }
+    match reply.after {
+        Some(after) => tokio::time::sleep(after).await,
+        None => std::future::pending().await,
+    }
+    let mut response = reply.status.into_response();
+    response.headers_mut().extend(reply.headers);
+    response
 }
 
 impl Endpoint {
     fn verify(&self, headers: &HeaderMap, body: &[u8]) -> Signature {
-        let Some(secret) = &self.secret else { return Signature::Unchecked };
-        let [id, timestamp, signatures] = ["webhook-id", "webhook-timestamp", "webhook-signature"]
-            .map(|name| header(headers, name));
-        let now = Timestamp::now();
-        match verify_standard(secret, id, timestamp, signatures, body, now, TOLERANCE) {
-            Ok(()) => Signature::Verified,
-            Err(rejected) => Signature::Rejected(rejected),
+        let judged = self.secrets.iter().map(|secret| judge(secret, headers, body));
+        match judged.reduce(Result::or) {
+            None => Signature::Unchecked,
+            Some(Ok(())) => Signature::Verified,
+            Some(Err(rejected)) => Signature::Rejected(rejected),
         }
     }
+}
+
+/// Verifies the signature of the first scheme whose usual header is there; `standard`, which says most, comes first.
+fn judge(secret: &str, headers: &HeaderMap, body: &[u8]) -> Result<(), Rejected> {
+    let now = Timestamp::now();
+    let value = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    let of = |kind: SchemeKind| value(kind.default_header());
+    let standard = of(SchemeKind::Standard).map(|list| {
+        let [id, timestamp] =
+            [WEBHOOK_ID, WEBHOOK_TIMESTAMP].map(|name| value(name).unwrap_or_default());
+        verify_standard(secret, id, timestamp, list, body, now, TOLERANCE)
+    });
+    // A public key verifies `standard`, and no other scheme has one.
+    let others = if secret.starts_with("whpk_") || secret.starts_with("whsk_") {
+        [None, None, None]
+    } else {
+        [
+            of(SchemeKind::XWebhook).map(|hex| verify_x_webhook(secret, hex, body)),
+            of(SchemeKind::Github).map(|value| verify_github(secret, value, body)),
+            of(SchemeKind::Stripe).map(|list| verify_stripe(secret, list, body, now, TOLERANCE)),
+        ]
+    };
+    let judged = std::iter::once(standard).chain(others).flatten().next();
+    judged.unwrap_or(Err(Rejected::Signature))
 }
 
 fn header<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {

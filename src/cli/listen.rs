@@ -1,28 +1,68 @@
-//! `listen`: a local endpoint that takes webhooks, verifies them and tells of each.
+//! `listen`: a local endpoint that takes webhooks, verifies them, tells of each, and answers as it is told.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
-use axum::http::StatusCode;
+use axum::http::header::{LOCATION, RETRY_AFTER};
+use axum::http::{HeaderValue, StatusCode};
 use clap::Args;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
+use url::form_urlencoded;
 
 use super::Failure;
-use crate::receiver::{self, Received, Signature};
+use crate::config::parse_duration;
+use crate::receiver::{self, Received, Reply, Signature};
 
 /// What the endpoint is like.
 #[derive(Args)]
+#[command(after_help = "A request says by its query how it is answered, over the flags: \
+                        ?status=503, ?fail=2, ?delay=3s, ?hang, ?redirect=URL, ?retry-after=5.")]
 pub struct Listen {
     /// Where it listens
     #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDRESS")]
     address: SocketAddr,
-    /// The secret to verify signatures with; without it none is verified
-    #[arg(long, env = "KAFKA_WEBHOOKS_SECRET", hide_env_values = true)]
-    secret: Option<String>,
-    /// The status that it answers
+    /// A secret to verify signatures with, or the public key; may be repeated. Without it none is verified
+    #[arg(
+        long = "secret",
+        env = "KAFKA_WEBHOOKS_SECRET",
+        hide_env_values = true,
+        value_name = "SECRET"
+    )]
+    secrets: Vec<String>,
+    /// Print bodies as well
+    #[arg(long)]
+    bodies: bool,
+    #[command(flatten)]
+    manners: Manners,
+}
+
+/// How the endpoint answers.
+#[derive(Args, Clone, Debug, PartialEq, Eq)]
+struct Manners {
+    /// The status that it answers, such as 410 or 429
     #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u16).range(200..600))]
     status: u16,
+    /// How many attempts of each delivery are answered 503 first
+    #[arg(long, value_name = "COUNT", default_value_t = 0)]
+    fail: u32,
+    /// How long it waits before it answers
+    #[arg(long, value_name = "DURATION", default_value = "0s", value_parser = parse_duration)]
+    delay: Duration,
+    /// Never answer
+    #[arg(long)]
+    hang: bool,
+    /// Answer 307, and this URL as the place to go
+    #[arg(long, value_name = "URL", value_parser = location)]
+    redirect: Option<HeaderValue>,
+    /// How many seconds it asks to be left alone
+    #[arg(long, value_name = "SECONDS")]
+    retry_after: Option<u32>,
+}
+
+fn location(text: &str) -> Result<HeaderValue, String> {
+    HeaderValue::from_str(text).map_err(|_| "can't stand in a header".to_owned())
 }
 
 /// Listens until the process ends.
@@ -30,29 +70,108 @@ pub struct Listen {
 /// # Errors
 /// The address can't be had.
 pub fn run(listen: &Listen) -> Result<(), Failure> {
-    let status = StatusCode::from_u16(listen.status).expect("clap keeps it from 200 to 599");
     let runtime = Runtime::new().map_err(|error| Failure::of(format!("no runtime: {error}")))?;
     let failed = |error| Failure::of(format!("can't listen on {}: {error}", listen.address));
     let listener = runtime.block_on(TcpListener::bind(listen.address)).map_err(failed)?;
     println!("listening on http://{}", listener.local_addr().map_err(failed)?);
+    let (manners, bodies) = (listen.manners.clone(), listen.bodies);
     let answer = move |received: &Received| {
-        println!("{}", line(received, status));
-        status
+        let reply = manners.adjusted(&received.query).reply(received.attempt);
+        println!("{}", line(received, &reply));
+        if bodies {
+            println!("{}", String::from_utf8_lossy(&received.body));
+        }
+        reply
     };
-    let secret = listen.secret.clone();
-    runtime.block_on(receiver::serve(listener, secret, Arc::new(answer))).map_err(failed)
+    let secrets = listen.secrets.clone();
+    runtime.block_on(receiver::serve(listener, secrets, Arc::new(answer))).map_err(failed)
 }
 
-fn line(received: &Received, status: StatusCode) -> String {
-    let Received { path, id, event_type, attempt, signature, body } = received;
-    let (signature, status) = match signature {
-        Signature::Verified => ("verified".to_owned(), status),
-        Signature::Unchecked => ("not checked".to_owned(), status),
-        Signature::Rejected(why) => (format!("rejected ({why})"), StatusCode::UNAUTHORIZED),
+impl Manners {
+    /// Returns the manners that a request asks for by its query; what can't be read there asks for nothing.
+    fn adjusted(&self, query: &str) -> Self {
+        let mut manners = self.clone();
+        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+            match &*name {
+                "status" => {
+                    let status = value.parse().ok().filter(|status| (200..600).contains(status));
+                    manners.status = status.unwrap_or(manners.status);
+                }
+                "fail" => manners.fail = value.parse().unwrap_or(manners.fail),
+                "delay" => manners.delay = parse_duration(&value).unwrap_or(manners.delay),
+                "hang" => manners.hang = value != "false",
+                "redirect" => manners.redirect = location(&value).ok().or(manners.redirect),
+                "retry-after" => manners.retry_after = value.parse().ok().or(manners.retry_after),
+                _ => {}
+            }
+        }
+        manners
+    }
+
+    /// Returns the answer to an attempt.
+    fn reply(&self, attempt: u32) -> Reply {
+        let mut headers = Vec::new();
+        headers.extend(self.redirect.clone().map(|place| (LOCATION, place)));
+        headers.extend(self.retry_after.map(|seconds| (RETRY_AFTER, seconds.into())));
+        let status = match () {
+            () if attempt <= self.fail && self.fail > 0 => StatusCode::SERVICE_UNAVAILABLE,
+            () if self.redirect.is_some() => StatusCode::TEMPORARY_REDIRECT,
+            () => StatusCode::from_u16(self.status).expect("it is kept from 200 to 599"),
+        };
+        Reply { status, after: (!self.hang).then_some(self.delay), headers }
+    }
+}
+
+fn line(received: &Received, reply: &Reply) -> String {
+    let Received { path, id, event_type, attempt, signature, body, .. } = received;
+    let told = match reply.after {
+        None => "nothing".to_owned(),
+        Some(_) => reply.status.as_u16().to_string(),
+    };
+    let (signature, told) = match signature {
+        Signature::Verified => ("verified".to_owned(), told),
+        Signature::Unchecked => ("not checked".to_owned(), told),
+        Signature::Rejected(why) => (format!("rejected ({why})"), "401".to_owned()),
     };
     let size = body.len();
-    let status = status.as_u16();
     format!(
-        "{path} {id} {event_type} attempt {attempt}, {size} bytes, signature {signature} -> {status}"
+        "{path} {id} {event_type} attempt {attempt}, {size} bytes, signature {signature} -> {told}"
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        listen: Listen,
+    }
+
+    fn check(flags: &[&str], query: &str, attempt: u32, expect: &str) {
+        let line = Line::try_parse_from([&["listen"], flags].concat()).expect("the usage is right");
+        let reply = line.listen.manners.adjusted(query).reply(attempt);
+        let headers = reply.headers.iter().map(|(name, value)| format!(" {name}: {value:?}"));
+        let found =
+            format!("{} {:?}{}", reply.status.as_u16(), reply.after, headers.collect::<String>());
+        assert_eq!(found, expect, "{flags:?} {query}");
+    }
+
+    #[test]
+    fn it_answers_as_flags_and_queries_say() {
+        check(&[], "", 1, "200 Some(0ns)");
+        check(&["--status", "410"], "", 1, "410 Some(0ns)");
+        check(&["--status", "410", "--delay", "2s"], "status=204", 1, "204 Some(2s)");
+        check(&["--fail", "2"], "", 2, "503 Some(0ns)");
+        check(&["--fail", "2"], "", 3, "200 Some(0ns)");
+        check(&[], "fail=1&retry-after=7", 1, "503 Some(0ns) retry-after: \"7\"");
+        check(&["--hang"], "", 1, "200 None");
+        check(&["--hang"], "hang=false", 1, "200 Some(0ns)");
+        check(&[], "hang", 1, "200 None");
+        check(&[], "redirect=http://a/", 1, "307 Some(0ns) location: \"http://a/\"");
+        check(&[], "status=99&delay=soon&retry-after=x&other=1", 1, "200 Some(0ns)");
+    }
 }

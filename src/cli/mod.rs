@@ -12,6 +12,7 @@ pub mod subscriptions;
 #[cfg(test)]
 mod tests;
 pub mod topics;
+pub mod verify;
 
 use std::path::{Path, PathBuf};
 
@@ -57,6 +58,8 @@ pub enum Command {
     Subscriptions(subscriptions::Command),
     /// For receivers: a local endpoint that verifies what it gets and tells of it
     Listen(listen::Listen),
+    /// For receivers: whether a request is the sender's, its body from standard input
+    Verify(verify::Verify),
 }
 
 /// How a listing is printed.

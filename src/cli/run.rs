@@ -50,7 +50,7 @@ pub fn run(config: &Config) -> Result<(), Failure> {
     runtime.spawn(stop_on_signal(signals()?, stopper.clone()));
     let connection = Connection::new(config);
     look_ahead(&connection)?;
-    let couriers = Couriers::start(&Settings::from(&config.delivery));
+    let couriers = Couriers::start(&Settings::from(config));
     let couriers = couriers.map_err(|error| Failure::of(error.to_string()))?;
     let batch_size = admin::batch_size(&connection);
     let stopped = pipeline::run(config, batch_size, couriers, health, stopper);

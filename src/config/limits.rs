@@ -11,7 +11,7 @@ use tracing::Level;
 use super::reader::Section;
 use super::topics::Span;
 use super::units::{show_duration, show_size};
-use super::values::{choice, duration, fraction, kind, size, socket, truth, whole};
+use super::values::{choice, duration, fraction, kind, size, socket, whole};
 
 /// How failures are waited out, unless a subscription says otherwise.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,13 +41,6 @@ pub struct Delivery {
     pub max_bytes_in_flight: usize,
     /// Bytes of one request's body, 1 KiB..=`max_bytes_in_flight`.
     pub max_body: usize,
-}
-
-/// Which endpoints may be called.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Egress {
-    /// Whether `http:` URLs are taken, and not `https:` ones only.
-    pub allow_http: bool,
 }
 
 /// How outcomes are committed.
@@ -199,14 +192,6 @@ impl Delivery {
             let (part, limit) = (show(self.max_body), show(self.max_bytes_in_flight));
             judge("max_body", part, "max_bytes_in_flight", limit);
         }
-    }
-}
-
-impl Egress {
-    /// Reads `[egress]`.
-    pub(super) fn read(egress: &mut Section<'_>) -> Option<Self> {
-        let allow_http = egress.required("allow_http", truth)?;
-        Some(Self { allow_http })
     }
 }
 

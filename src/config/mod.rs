@@ -18,6 +18,7 @@
 //! This module reads files and the environment and nothing else does. It never talks to a broker: whether topics exist,
 //! or librdkafka takes a property, is not its question. No message and no Debug output holds a property's value.
 
+mod egress;
 mod hints;
 mod kafka;
 mod layers;
@@ -36,8 +37,9 @@ use std::ffi::OsString;
 use std::fmt;
 use std::path::Path;
 
+pub use egress::{Authorities, Egress, Proxy};
 pub use kafka::{Instance, Kafka, Properties};
-pub use limits::{Delivery, Egress, Ledger, Log, LogFormat, Ops, Retry, Shutdown};
+pub use limits::{Delivery, Ledger, Log, LogFormat, Ops, Retry, Shutdown};
 pub use topics::{Replication, Tier, Topics};
 pub use units::{parse_duration, parse_size, show_duration, show_size};
 
@@ -128,7 +130,10 @@ impl Config {
 
     /// Returns what these settings allow a subscription.
     pub fn subscription_rules(&self) -> Rules {
-        Rules { http: if self.egress.allow_http { HttpUrls::Allowed } else { HttpUrls::Refused } }
+        Rules {
+            http: if self.egress.allow_http { HttpUrls::Allowed } else { HttpUrls::Refused },
+            egress: self.egress.rule.clone(),
+        }
     }
 
     /// Reads every section before any is missed, so that all problems are noted.

@@ -156,7 +156,10 @@ fn is_free(path: &str) -> bool {
 
 #[test]
 fn the_shipped_file_shows_every_key_and_no_other() {
-    let text = shipped_in_full();
+    let mut ca = tempfile::NamedTempFile::new().expect("a scratch file can be made");
+    ca.write_all(b"-----BEGIN CERTIFICATE-----").expect("a scratch file can be written");
+    let ca = ca.path().to_str().expect("its path is plain");
+    let text = shipped_in_full().replace("/etc/ssl/certs/internal.pem", ca);
     load(&text, &[], &[]).expect("the shipped file's examples are fine together");
 
     let parsed = ::config::File::from_str(&text, FileFormat::Toml).collect().expect("it is TOML");
@@ -489,11 +492,69 @@ fn values_of_the_wrong_type_are_named() {
 }
 
 #[test]
-fn sections_of_later_work_are_unknown() {
-    check(
-        "[registry]\nurl = \"x\"\n[disable]\n[egress]\nproxy = \"x\"",
-        "disable: unknown key\negress.proxy: unknown key\nregistry: unknown key",
+fn egress_is_read_as_people_write_it() {
+    let config = accept(
+        r#"
+        [egress]
+        allow = ["10.1.0.0/16", "*.internal"]
+        ports = [8443, "9000-9010"]
+        proxy = "socks5://user:hunter2@127.0.0.1:1080"
+        "#,
+        &[("KAFKA_WEBHOOKS__EGRESS__DENY", "10.1.2.0/24, bad.example")],
+        &[],
     );
+    let judge = |url: &str| {
+        let url = url::Url::parse(url).expect("a URL");
+        config.egress.rule.judge_url(&url).map_err(|refused| refused.to_string())
+    };
+    assert_eq!(judge("https://10.1.1.1:9001/"), Ok(()));
+    assert_eq!(judge("https://10.1.2.1:9001/"), Err("egress.deny names the host".into()));
+    assert_eq!(judge("https://bad.example:8443/"), Err("egress.deny names the host".into()));
+    assert_eq!(judge("https://good.example/"), Err("port 443 is not in egress.ports".into()));
+    // The proxy is not for subscriptions.
+    assert_eq!(judge("https://127.0.0.1:9001/"), Err("egress.deny names the host".into()));
+    let shown = format!("{config:?}");
+    assert!(shown.contains("socks5://127.0.0.1") && !shown.contains("hunter2"), "{shown}");
+}
+
+#[test]
+fn egress_that_means_nothing_for_sure_is_refused() {
+    check(
+        r#"
+        [egress]
+        allow = ["10.0.0.1/8", "https://a"]
+        ports = [0, "9-8", "https", 70000]
+        proxy = "ftp://user:hunter2@127.0.0.1"
+        ca_file = "/none"
+        "#,
+        r#"
+        egress.allow[0]: "10.0.0.1/8" must be a block of addresses such as "10.0.0.0/8" or a host such as "hooks.example.com" or "*.example.com"
+        egress.allow[1]: "https://a" must be a block of addresses such as "10.0.0.0/8" or a host such as "hooks.example.com" or "*.example.com"
+        egress.ports[0]: must be a port such as 443, or a range such as "1024-65535"
+        egress.ports[1]: must be a port such as 443, or a range such as "1024-65535"
+        egress.ports[2]: must be a port such as 443, or a range such as "1024-65535"
+        egress.ports[3]: must be a port such as 443, or a range such as "1024-65535"
+        egress.proxy: must be a URL such as "http://proxy.example.com:3128" or "socks5://127.0.0.1:1080"
+        egress.ca_file: "/none" can't be read: No such file or directory (os error 2)
+        "#,
+    );
+    check(
+        "[egress]\nallow_http = true\nproxy = \"http://proxy:3128\"\nca_file = \"Cargo.toml\"",
+        r#"
+        egress.ca_file: "Cargo.toml" holds no certificate in PEM
+        "#,
+    );
+    check(
+        "[egress]\nallow_http = true\nproxy = \"http://proxy:3128\"",
+        r#"
+        egress.proxy: an HTTP proxy takes https: URLs only: set egress.allow_http to false, or use socks5:
+        "#,
+    );
+}
+
+#[test]
+fn sections_of_later_work_are_unknown() {
+    check("[registry]\nurl = \"x\"\n[disable]", "disable: unknown key\nregistry: unknown key");
 }
 
 #[test]

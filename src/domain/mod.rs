@@ -2,6 +2,7 @@
 
 pub mod audit;
 pub mod decode;
+pub mod egress;
 pub mod ending;
 pub mod engine;
 pub mod event;
@@ -13,6 +14,7 @@ pub mod progress;
 pub mod record;
 pub mod registry;
 pub mod retry;
+pub mod secret;
 pub mod signature;
 pub mod source;
 pub mod status;

@@ -9,7 +9,6 @@ use std::fmt;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use jiff::fmt::rfc2822;
 
 use super::retry::{Schedule, jittered};
 use super::subscription::Subscription;
@@ -38,6 +37,8 @@ pub enum Reason {
     EgressRefused,
     /// Credentials for the request could not be had.
     Auth,
+    /// The proxy of `egress.proxy` failed.
+    Proxy,
     /// The receiver answered 410.
     Gone,
     /// The last attempt of the schedule failed.
@@ -59,8 +60,8 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// Every reason, in the order of the contract.
-    pub const ALL: [Self; 19] = [
+    /// Every reason, in the order of the contract; `proxy` is in addition to its list.
+    pub const ALL: [Self; 20] = [
         Self::Ok,
         Self::HttpStatus,
         Self::Timeout,
@@ -71,6 +72,7 @@ impl Reason {
         Self::Protocol,
         Self::EgressRefused,
         Self::Auth,
+        Self::Proxy,
         Self::Gone,
         Self::Exhausted,
         Self::Expired,
@@ -95,6 +97,7 @@ impl Reason {
             Self::Protocol => "protocol",
             Self::EgressRefused => "egress-refused",
             Self::Auth => "auth",
+            Self::Proxy => "proxy",
             Self::Gone => "gone",
             Self::Exhausted => "exhausted",
             Self::Expired => "expired",
@@ -221,7 +224,8 @@ impl RetryRules {
     }
 }
 
-/// Reads a `Retry-After` header in either form: seconds, or an HTTP date (RFC 9110, section 10.2.3).
+/// Reads a `Retry-After` header: seconds, or an HTTP date (RFC 9110, section 10.2.3) in any of its three forms
+/// (section 5.6.7).
 ///
 /// Seconds that no number holds count as the largest one, as RFC 9111, section 1.2.2 has it.
 pub fn retry_after(header: &str, now: Timestamp) -> Option<Duration> {
@@ -229,6 +233,10 @@ pub fn retry_after(header: &str, now: Timestamp) -> Option<Duration> {
     if !header.is_empty() && header.bytes().all(|byte| byte.is_ascii_digit()) {
         return Some(Duration::from_secs(header.parse().unwrap_or(u64::MAX)));
     }
-    let date = rfc2822::DateTimeParser::new().parse_timestamp(header).ok()?;
-    Some(tiers::until(date, now))
+    let date = httpdate::parse_http_date(header).ok()?;
+    // A date that contradicts its weekday says nothing for sure.
+    if httpdate::fmt_http_date(date).get(..3) != header.get(..3) {
+        return None;
+    }
+    Some(tiers::until(Timestamp::try_from(date).ok()?, now))
 }

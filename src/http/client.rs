@@ -1,11 +1,16 @@
 //! The HTTP client's settings: ours, and all that would otherwise be somebody's default.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::{Client, ClientBuilder, redirect};
+use reqwest::tls::Version;
+use reqwest::{Certificate, Client, ClientBuilder, Proxy, redirect};
 
-use crate::config::Delivery;
+use super::failure;
+use super::resolver::{Lookup, Resolver};
+use crate::config::{self, Authorities, Config};
+use crate::domain::egress::Egress;
 
 /// How long a connection may lie idle. Load balancers commonly give up on theirs after 60 s: ours goes first, so that
 /// a request rarely meets a connection that is being closed.
@@ -21,8 +26,12 @@ const PING_TIMEOUT: Duration = Duration::from_secs(10);
 const STREAM_WINDOW: u32 = 64 << 10;
 const CONNECTION_WINDOW: u32 = 1 << 20;
 
-/// What requests are bounded by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The bytes of an answer's headers, names and values, that are taken. HTTP/2 servers are told; one of HTTP/1.1 that
+/// sends more, up to the 400 KiB that the client reads, has sent them in vain.
+pub(super) const HEADERS_MAX: u32 = 32 << 10;
+
+/// What requests are bounded by, and where they may go.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// The deadline of an attempt whose subscription sets none, from DNS to the last byte read.
     pub timeout: Duration,
@@ -32,6 +41,12 @@ pub struct Settings {
     pub max_body: usize,
     /// How many attempts run at once; so many idle connections of one host are kept, and no more.
     pub max_in_flight: usize,
+    /// Which addresses may be called.
+    pub egress: Arc<Egress>,
+    /// The proxy that requests go through.
+    pub proxy: Option<config::Proxy>,
+    /// Authorities that are trusted beside the system's.
+    pub ca: Option<Authorities>,
 }
 
 impl Settings {
@@ -46,13 +61,16 @@ impl Settings {
     }
 }
 
-impl From<&Delivery> for Settings {
-    fn from(delivery: &Delivery) -> Self {
+impl From<&Config> for Settings {
+    fn from(Config { delivery, egress, .. }: &Config) -> Self {
         Self {
             timeout: delivery.timeout,
             connect_timeout: delivery.connect_timeout,
             max_body: delivery.max_body,
             max_in_flight: delivery.max_in_flight,
+            egress: egress.rule.clone(),
+            proxy: egress.proxy.clone(),
+            ca: egress.ca.clone(),
         }
     }
 }
@@ -77,22 +95,33 @@ impl fmt::Display for SetupError {
 
 impl std::error::Error for SetupError {}
 
-/// Describes the client.
-///
-/// Names are resolved by the system, on the runtime's threads for blocking work; a resolver that judges addresses is
-/// added to this builder.
+/// Describes the client, for TLS from 1.2 on, and HTTP/2 where the server chooses it by ALPN.
 ///
 /// # Errors
-/// [`SetupError::Settings`].
-pub(super) fn builder(settings: &Settings) -> Result<ClientBuilder, SetupError> {
+/// [`SetupError`].
+pub(super) fn builder(settings: &Settings, lookup: Lookup) -> Result<ClientBuilder, SetupError> {
     if let Some(problem) = settings.problem() {
         return Err(SetupError::Settings(problem));
     }
-    Ok(Client::builder()
+    let failed = |error| SetupError::Client(failure::text(&error));
+    let proxy = settings.proxy.as_ref().map(config::Proxy::url);
+    let mut client = Client::builder();
+    if let Some(proxy) = proxy {
+        client = client.proxy(Proxy::all(proxy.clone()).map_err(failed)?);
+    } else {
+        // The environment's proxies are not ours.
+        client = client.no_proxy();
+    }
+    if let Some(ca) = &settings.ca {
+        let trusted = Certificate::from_pem_bundle(ca.pem()).map_err(failed)?;
+        client = client.tls_certs_merge(trusted);
+    }
+    Ok(client
         .user_agent(concat!("kafka-webhooks/", env!("CARGO_PKG_VERSION")))
         .redirect(redirect::Policy::none())
         .referer(false)
-        .no_proxy()
+        .dns_resolver(Resolver::new(settings.egress.clone(), proxy, lookup))
+        .tls_version_min(Version::TLS_1_2)
         .connect_timeout(settings.connect_timeout)
         .pool_idle_timeout(POOL_IDLE_TIMEOUT)
         .pool_max_idle_per_host(settings.max_in_flight)
@@ -100,5 +129,6 @@ pub(super) fn builder(settings: &Settings) -> Result<ClientBuilder, SetupError> 
         .http2_keep_alive_interval(PING_INTERVAL)
         .http2_keep_alive_timeout(PING_TIMEOUT)
         .http2_initial_stream_window_size(STREAM_WINDOW)
-        .http2_initial_connection_window_size(CONNECTION_WINDOW))
+        .http2_initial_connection_window_size(CONNECTION_WINDOW)
+        .http2_max_header_list_size(HEADERS_MAX))
 }

@@ -9,13 +9,24 @@ use std::time::Duration;
 
 use reqwest::StatusCode;
 
+use super::resolver;
 use super::text::printable;
+use crate::domain::egress::Refused;
 use crate::domain::outcome::{Failure, Reason};
 
 /// The most bytes of a failure's text.
 const TEXT_MAX: usize = 256;
 /// The most causes behind an error that are looked at.
 const CAUSES_MAX: usize = 16;
+
+/// How requests go out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// To the receiver itself.
+    Direct,
+    /// Through the proxy.
+    Proxied,
+}
 
 /// The failure of an attempt whose deadline passed before there was a status.
 pub(super) fn no_answer(timeout: Duration) -> Failure {
@@ -40,13 +51,37 @@ pub(super) fn too_large(length: usize, max: usize) -> Failure {
     Failure { reason: Reason::TooLarge, error }
 }
 
-/// The failure that an error of the client means.
-pub(super) fn classify(error: reqwest::Error) -> Failure {
-    match reason(&error) {
+/// The failure of an attempt that lacks its credentials.
+pub(super) fn unauthorized(error: &str) -> Failure {
+    Failure { reason: Reason::Auth, error: error.into() }
+}
+
+/// The failure of an attempt whose address may not be called.
+pub(super) fn refused(refused: Refused) -> Failure {
+    Failure { reason: Reason::EgressRefused, error: refused.to_string().into() }
+}
+
+/// The failure of an attempt whose answer has more headers than are taken.
+pub(super) fn too_many_headers(status: StatusCode) -> Failure {
+    let status = status.as_u16();
+    let error = format!("an answer of status {status} has more than 32 KiB of headers").into();
+    Failure { reason: Reason::Protocol, error }
+}
+
+/// The failure that an error of the client means, for requests on this way.
+pub(super) fn classify(error: reqwest::Error, way: Way) -> Failure {
+    if let Some(refusal) = resolver::refusal(causes(&error)) {
+        return refused(refusal);
+    }
+    match reason(&error, way) {
         Reason::Transform => unbuildable("the URL is not one by RFC 3986"),
         Reason::Connect if error.is_timeout() => {
             Failure { reason: Reason::Connect, error: "no connection in time".into() }
         }
+        Reason::Proxy if error.is_timeout() => Failure {
+            reason: Reason::Proxy,
+            error: "no connection through the proxy in time".into(),
+        },
         reason => Failure { reason, error: text(&error) },
     }
 }
@@ -61,10 +96,12 @@ pub(super) fn text(error: &reqwest::Error) -> Box<str> {
     printable(text.as_bytes(), TEXT_MAX)
 }
 
-fn reason(error: &reqwest::Error) -> Reason {
+fn reason(error: &reqwest::Error, way: Way) -> Reason {
     if error.is_builder() {
         // The rules of WHATWG, which the URL was read by, let more through than those of RFC 3986.
         Reason::Transform
+    } else if way == Way::Proxied && error.is_connect() && is_of_the_proxy(error) {
+        Reason::Proxy
     } else if error.is_dns() {
         Reason::Dns
     } else if error.is_connect() {
@@ -72,6 +109,21 @@ fn reason(error: &reqwest::Error) -> Reason {
     } else {
         causes(error).find_map(while_connected).unwrap_or(Reason::Protocol)
     }
+}
+
+/// Tells whether a connection ended at the proxy, or can't be told from one that did.
+///
+/// The client keeps the types of these errors to itself; their texts begin with what they are. Behind the proxy, what is
+/// left to fail is TLS with the receiver. A connection that takes too long may be held up on either side: it is not
+/// certain that it is the receiver's fault.
+fn is_of_the_proxy(error: &reqwest::Error) -> bool {
+    const OF_THE_PROXY: [&str; 3] =
+        ["tunnel error: ", "SOCKS error: ", "error connecting to socks proxy"];
+    let is_one = |cause: &(dyn Error + 'static)| {
+        let text = cause.to_string();
+        OF_THE_PROXY.iter().any(|beginning| text.starts_with(beginning))
+    };
+    error.is_timeout() || causes(error).any(is_one)
 }
 
 /// Tells what a cause says of a connection that did not come about. Once TCP stands, all that is read and written is

@@ -3,7 +3,8 @@
 //! The life of an attempt: `request` builds it and blames nobody but us if it can't; it is sent; `answer` reads a
 //! bounded part of what the receiver says; `failure` names what went wrong on the way. One deadline lies over all
 //! of it. This is the only code that names the HTTP client. It decides nothing: what follows from an outcome, and
-//! whether there is another attempt, is the domain's. It follows no redirect, asks no proxy, keeps no cookie.
+//! whether there is another attempt, is the domain's. It follows no redirect, asks no proxy but the settings',
+//! keeps no cookie.
 //!
 //! What counts, where HTTP leaves it open:
 //! - The status is the answer. A connection that breaks, or garbage, behind the headers takes nothing away from it:
@@ -17,21 +18,35 @@
 
 mod answer;
 mod client;
+mod credentials;
 mod failure;
+mod held;
+mod permission;
 mod request;
+mod resolver;
 #[cfg(test)]
 mod tests;
 mod text;
 
+use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use reqwest::{Client, ClientBuilder, Request};
-use tokio::time::{Instant, timeout_at};
+use reqwest::header::HeaderMap;
+use reqwest::{Client, ClientBuilder, Request, StatusCode};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
+use crate::domain::egress::Egress;
 use crate::domain::engine::Attempt;
 use crate::domain::outcome::{Answer, Attempted, Failure};
+use crate::domain::subscription::{Auth, ClientCredentials, Subscription};
 use crate::domain::tiers;
+
+use credentials::{Credentials, Grant, Token, Tokens};
+use failure::Way;
+use permission::Permissions;
+use resolver::Lookup;
 
 pub use client::{Settings, SetupError};
 
@@ -42,6 +57,10 @@ pub struct Sender {
     /// The deadline of subscriptions that have none.
     timeout: Duration,
     max_body: usize,
+    egress: Arc<Egress>,
+    way: Way,
+    credentials: Arc<Credentials>,
+    permissions: Arc<Permissions>,
 }
 
 impl Sender {
@@ -50,13 +69,30 @@ impl Sender {
     /// # Errors
     /// [`SetupError`] if the settings contradict each other or TLS can't be set up; the program can't start then.
     pub fn new(settings: &Settings) -> Result<Self, SetupError> {
-        Self::with_client(settings, client::builder(settings)?)
+        Self::with_client(settings, client::builder(settings, Lookup::System)?)
     }
 
-    /// Makes a sender of a client that more was said about: the place for a resolver or for certificates.
+    /// Makes so many senders, each with connections of its own; what they learn of receivers they share.
+    ///
+    /// # Errors
+    /// As [`Sender::new`].
+    pub fn several(settings: &Settings, count: usize) -> Result<Vec<Self>, SetupError> {
+        let first = Self::new(settings)?;
+        let another = |_| {
+            let client = build(client::builder(settings, Lookup::System)?)?;
+            Ok(Self { client, ..first.clone() })
+        };
+        (0..count).map(another).collect()
+    }
+
+    /// Makes a sender of a client that more was said about.
     fn with_client(settings: &Settings, client: ClientBuilder) -> Result<Self, SetupError> {
-        let client = client.build().map_err(|error| SetupError::Client(failure::text(&error)))?;
-        Ok(Self { client, timeout: settings.timeout, max_body: settings.max_body })
+        let client = build(client)?;
+        let way = if settings.proxy.is_some() { Way::Proxied } else { Way::Direct };
+        let Settings { timeout, max_body, ref egress, .. } = *settings;
+        let credentials = Arc::new(Credentials::new(settings.clone()));
+        let (egress, permissions) = (egress.clone(), Arc::default());
+        Ok(Self { client, timeout, max_body, egress, way, credentials, permissions })
     }
 
     /// Makes an attempt, signed at `now`, and returns what it came to.
@@ -64,33 +100,134 @@ impl Sender {
     /// It ends with its deadline, the subscription's or else the sender's. Dropped before that, it closes its
     /// connection (HTTP/1.1) or its stream (HTTP/2), and whether the receiver has seen the request is open.
     pub async fn send(&self, attempt: &Attempt, now: Timestamp) -> Attempted {
-        let started = Instant::now();
-        let end = match request::build(&self.client, attempt, now, self.max_body) {
-            Ok(request) => {
-                let timeout = attempt.subscription.timeout.unwrap_or(self.timeout);
-                self.exchange(request, timeout, started, now).await
-            }
-            Err(failure) => Err(failure),
-        };
-        Attempted { latency: started.elapsed(), end }
+        let timeout = attempt.subscription.timeout.unwrap_or(self.timeout);
+        let time = Time { now, started: Instant::now(), timeout };
+        let end = self.attempt(attempt, time).await;
+        Attempted { latency: time.started.elapsed(), end }
     }
 
-    /// Sends a request and reads its answer, both within `timeout` from `started`, which was at `now`.
+    async fn attempt(&self, attempt: &Attempt, time: Time) -> Result<Answer, Failure> {
+        let subscription = &attempt.subscription;
+        let mut now = time.now;
+        if let Some(origin) = &subscription.origin {
+            self.take_turn(subscription, origin, time).await?;
+            // It may have taken a while, and the signature tells when the request is made.
+            now = time.passed();
+        }
+        let request = request::build(&self.client, attempt, now, self.max_body)?;
+        self.authorized(subscription, request, time).await.map(|(answer, _)| answer)
+    }
+
+    /// Waits until the receiver's permission lets a request go.
+    async fn take_turn(
+        &self,
+        subscription: &Arc<Subscription>,
+        origin: &str,
+        time: Time,
+    ) -> Result<(), Failure> {
+        let Ok(permission) =
+            self.permissions.0.find_or::<Infallible>(subscription, || Ok(Arc::default()));
+        let request = permission::request(&self.client, subscription.url.clone(), origin)?;
+        let ask = self.authorized(subscription, request, time);
+        let turn = timeout_at(time.deadline(), permission.turn(origin, time.deadline(), ask));
+        let turn = turn.await.map_err(|_| failure::no_answer(time.timeout)).flatten()?;
+        sleep_until(turn).await;
+        Ok(())
+    }
+
+    /// Sends a request with its subscription's credentials.
+    async fn authorized(
+        &self,
+        subscription: &Arc<Subscription>,
+        mut request: Request,
+        time: Time,
+    ) -> Result<(Answer, HeaderMap), Failure> {
+        match &subscription.auth {
+            None => self.exchange(&self.client, request, time).await,
+            Some(Auth::Header { name, value }) => {
+                request::add_secret(request.headers_mut(), name, value.reveal())?;
+                self.exchange(&self.client, request, time).await
+            }
+            Some(Auth::Mtls(pem)) => {
+                let client = self.credentials.client(subscription, pem)?;
+                self.exchange(&client, request, time).await
+            }
+            Some(Auth::OAuth2(credentials)) => {
+                let tokens = self.credentials.tokens(subscription);
+                self.exchange_with_token(&tokens, credentials, request, time).await
+            }
+        }
+    }
+
+    /// Sends a request with a token. A receiver that doesn't take the token has not taken the request, so that it is
+    /// sent once more with a new one.
+    async fn exchange_with_token(
+        &self,
+        tokens: &Tokens,
+        credentials: &ClientCredentials,
+        mut request: Request,
+        time: Time,
+    ) -> Result<(Answer, HeaderMap), Failure> {
+        let grant =
+            Grant { client: &self.client, egress: &self.egress, way: self.way, credentials };
+        let late = |_| failure::unauthorized("the token endpoint gave no token in time");
+        let get = async |refused: Option<&Arc<Token>>| {
+            let got = timeout_at(time.deadline(), tokens.get(&grant, refused)).await;
+            got.map_err(late).flatten()
+        };
+        let token = get(None).await?;
+        let mut again = request.try_clone().expect("a body that is bytes can be sent again");
+        token.authorize(&mut request);
+        let answer = self.exchange(&self.client, request, time).await?;
+        if answer.0.status != StatusCode::UNAUTHORIZED.as_u16() {
+            return Ok(answer);
+        }
+        let other = get(Some(&token)).await?;
+        if Arc::ptr_eq(&other, &token) {
+            return Ok(answer);
+        }
+        other.authorize(&mut again);
+        self.exchange(&self.client, again, time).await
+    }
+
+    /// Sends a request and reads its answer, both in time. The answer's headers come with it.
     async fn exchange(
         &self,
+        client: &Client,
         request: Request,
-        timeout: Duration,
-        started: Instant,
-        now: Timestamp,
-    ) -> Result<Answer, Failure> {
-        let deadline = started + timeout;
-        let response = match timeout_at(deadline, self.client.execute(request)).await {
-            Ok(response) => response.map_err(failure::classify)?,
+        time: Time,
+    ) -> Result<(Answer, HeaderMap), Failure> {
+        resolver::judge_address(&self.egress, request.url()).map_err(failure::refused)?;
+        let (deadline, timeout) = (time.deadline(), time.timeout);
+        let response = match timeout_at(deadline, client.execute(request)).await {
+            Ok(response) => response.map_err(|error| failure::classify(error, self.way))?,
             Err(_) => return Err(failure::no_answer(timeout)),
         };
         let status = response.status();
-        let answered_at = tiers::add(now, started.elapsed());
-        let answer = timeout_at(deadline, answer::read(response, answered_at)).await;
-        answer.map_err(|_| failure::half_an_answer(status, timeout))
+        let answer = timeout_at(deadline, answer::read(response, time.passed())).await;
+        answer.unwrap_or_else(|_| Err(failure::half_an_answer(status, timeout)))
     }
+}
+
+/// The time of one attempt: all of it ends `timeout` after `started`, which was at `now`.
+#[derive(Clone, Copy)]
+struct Time {
+    now: Timestamp,
+    started: Instant,
+    timeout: Duration,
+}
+
+impl Time {
+    fn deadline(self) -> Instant {
+        self.started + self.timeout
+    }
+
+    /// Returns what time it is.
+    fn passed(self) -> Timestamp {
+        tiers::add(self.now, self.started.elapsed())
+    }
+}
+
+fn build(client: ClientBuilder) -> Result<Client, SetupError> {
+    client.build().map_err(|error| SetupError::Client(failure::text(&error)))
 }

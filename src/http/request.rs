@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, Request};
 
-use super::failure::{classify, too_large, unbuildable};
+use super::failure::{too_large, unbuildable};
 use crate::domain::engine::Attempt;
 use crate::domain::outcome::Failure;
 use crate::domain::payload;
@@ -52,7 +52,7 @@ pub(super) fn build(
     }
     // The builder makes basic credentials of the URL's userinfo, which is never sent as part of the URL.
     let request = client.post(subscription.url.clone()).body(body.clone()).build();
-    let mut request = request.map_err(classify)?;
+    let mut request = request.map_err(|_| unbuildable("the URL is not one by RFC 3986"))?;
     let headers = request.headers_mut();
     headers.reserve(HEADERS + subscription.headers.len());
     describe(headers, attempt)?;
@@ -107,12 +107,17 @@ fn trace(headers: &mut HeaderMap, record: &Headers) {
 
 fn add_own(headers: &mut HeaderMap, subscription: &Subscription) -> Result<(), Failure> {
     for (name, value) in &subscription.headers {
-        let value = HeaderValue::from_bytes(value.as_bytes());
-        let mut value = value.map_err(|_| unfit("a header of the subscription"))?;
-        // It may be a credential; a sensitive value is never shown and stays out of the compression of HTTP/2.
-        value.set_sensitive(true);
-        headers.insert(own_name(name)?, value);
+        add_secret(headers, name, value)?;
     }
+    Ok(())
+}
+
+/// Adds a header whose value may be a credential: it is never shown and stays out of the compression of HTTP/2.
+pub(super) fn add_secret(headers: &mut HeaderMap, name: &str, value: &str) -> Result<(), Failure> {
+    let value = HeaderValue::from_bytes(value.as_bytes());
+    let mut value = value.map_err(|_| unfit("a header of the subscription"))?;
+    value.set_sensitive(true);
+    headers.insert(own_name(name)?, value);
     Ok(())
 }
 

@@ -43,7 +43,6 @@ pub enum Change {
 }
 
 /// What the records of a topic mean.
-#[derive(Clone, Copy)]
 pub(super) enum Interpret {
     Definition(Rules),
     Status,
@@ -97,7 +96,7 @@ impl Known {
     }
 
     fn bad_key(&self, place: &Version, value: Option<&[u8]>) -> Option<Change> {
-        match (self.interpret, value) {
+        match (&self.interpret, value) {
             (Interpret::Definition(_), Some(_)) => {
                 let offset = Offset(place.offset);
                 Some(Change::BadKey { partition: place.partition, offset })
@@ -123,12 +122,12 @@ impl Known {
                 self.seen.insert(id.clone(), (version, is))
             }
         };
-        Some(match (self.interpret, value) {
+        Some(match (&self.interpret, value) {
             (Interpret::Status, value) => Change::Status(id, value.and_then(Status::read)),
             (Interpret::Definition(_), None) => Change::Removed(id),
             (Interpret::Definition(rules), Some(value)) => {
                 let offset = Offset(version.offset);
-                match Subscription::parse(id.clone(), value, offset, &rules) {
+                match Subscription::parse(id.clone(), value, offset, rules) {
                     Ok(subscription) => Change::Put(Arc::new(subscription)),
                     Err(problems) => Change::Invalid { id, offset, reason: reason(&problems) },
                 }
@@ -147,12 +146,13 @@ fn reason(problems: &[Problem]) -> String {
 mod tests {
     use super::*;
     use crate::domain::subscription::HttpUrls;
+    use crate::domain::subscription::tests::rules;
 
     const GOOD: &str = r#"{"url":"https://example.com","events":["a"],"secret":"s"}"#;
     const STATUS: &str = r#"{"state":"disabled","consecutiveDeadLetters":10,"failingSince":null,"reason":null,"since":"2026-01-15T10:30:00Z","definitionOffset":4}"#;
 
     fn definitions() -> Known {
-        Known::new(Interpret::Definition(Rules { http: HttpUrls::Refused }))
+        Known::new(Interpret::Definition(rules(HttpUrls::Refused)))
     }
 
     /// Takes a record (partition, offset, timestamp) of the id `a`, and shows what it changes.

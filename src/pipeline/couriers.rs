@@ -59,11 +59,9 @@ impl Couriers {
     /// [`HireError`]; the program can't start then.
     pub fn start(settings: &Settings) -> Result<Self, HireError> {
         let cores = thread::available_parallelism().map_or(1, NonZero::get);
-        let queues = (0..cores).map(|_| {
-            let sender = Sender::new(settings).map_err(HireError::Sender)?;
-            start(sender).map_err(HireError::Thread)
-        });
-        Ok(Self { queues: queues.collect::<Result<_, _>>()?, next: Cell::new(0) })
+        let senders = Sender::several(settings, cores).map_err(HireError::Sender)?;
+        let queues = senders.into_iter().map(start).collect::<io::Result<_>>();
+        Ok(Self { queues: queues.map_err(HireError::Thread)?, next: Cell::new(0) })
     }
 
     /// Has the next courier in turn make an attempt; its end comes through the inbox.
@@ -78,12 +76,12 @@ impl Couriers {
 fn start(sender: Sender) -> io::Result<UnboundedSender<Errand>> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let (queue, errands) = unbounded_channel();
-    let run = move || run(runtime, errands, sender);
+    let run = move || run(runtime, errands, Arc::new(sender));
     thread::Builder::new().name("courier".into()).spawn(run)?;
     Ok(queue)
 }
 
-fn run(runtime: Runtime, mut errands: UnboundedReceiver<Errand>, sender: Sender) {
+fn run(runtime: Runtime, mut errands: UnboundedReceiver<Errand>, sender: Arc<Sender>) {
     runtime.block_on(async {
         let mut turn = Vec::with_capacity(TURN);
         while errands.recv_many(&mut turn, TURN).await > 0 {

@@ -13,4 +13,5 @@ mod guarantees;
 mod harness;
 mod input;
 mod instances;
+mod receivers;
 mod retry;

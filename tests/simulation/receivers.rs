@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use kafka_webhooks::domain::egress::Egress;
 use kafka_webhooks::domain::outcome::{Answer, Attempted, Failure, Reason};
 use kafka_webhooks::domain::record::Offset;
 use kafka_webhooks::domain::subscription::{HttpUrls, Rules, Subscription, SubscriptionId};
@@ -67,10 +68,11 @@ pub fn targets(dice: &mut SmallRng, count: usize) -> Vec<Target> {
 /// Parses a definition.
 pub fn define(id: &str, events: &str, offset: i64) -> Arc<Subscription> {
     let json = format!(
-        r#"{{"url":"http://localhost/{id}","events":["{events}"],"secret":"s3cr3t-s3cr3t-s3cr3t-s3cr3t","maxInFlight":4}}"#
+        r#"{{"url":"https://example.com/{id}","events":["{events}"],"secret":"s3cr3t-s3cr3t-s3cr3t-s3cr3t","maxInFlight":4}}"#
     );
     let id = SubscriptionId::parse(id).expect("the id is fine");
-    let rules = Rules { http: HttpUrls::Allowed };
+    let egress = Egress::new(Vec::new(), Vec::new(), vec![443..=443]);
+    let rules = Rules { http: HttpUrls::Refused, egress: egress.into() };
     let parsed = Subscription::parse(id, json.as_bytes(), Offset(offset), &rules);
     Arc::new(parsed.unwrap_or_else(|problems| panic!("{problems:?}")))
 }

@@ -37,6 +37,7 @@ impl Setup {
             .set("kafka", "group_id", &quoted(&scope.group()))
             .set("topics", "prefix", &quoted(scope.prefix()))
             .set("egress", "allow_http", "true")
+            .set("egress", "allow", r#"["127.0.0.0/8", "::1/128"]"#)
             .set("log", "format", r#""json""#)
             .instance("a")
     }

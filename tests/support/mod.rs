@@ -10,6 +10,7 @@ pub mod broker;
 pub mod connector;
 pub mod exchange;
 pub mod java;
+pub mod libraries;
 pub mod process;
 pub mod producer;
 pub mod reader;

@@ -9,7 +9,6 @@ use std::io::Write;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use axum::http::StatusCode;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 
@@ -25,7 +24,7 @@ use crate::kafka::writer::{Target, Writer};
 use crate::kafka::{Connection, KafkaError};
 use crate::ops::health::Health;
 use crate::pipeline::{self, Couriers, Stopped, Stopper};
-use crate::receiver::{self, Received};
+use crate::receiver::{self, Received, Reply};
 
 /// The longest that the demo may take.
 const DEADLINE: Duration = Duration::from_secs(40);
@@ -52,7 +51,7 @@ pub fn run(out: &mut impl Write) -> Result<(), Failure> {
         let topic = &config.topics.subscriptions;
         writer.write(topic, Target::ByKey, id.as_bytes(), Some(definition.as_bytes()))?;
     }
-    let couriers = Couriers::start(&Settings::from(&config.delivery));
+    let couriers = Couriers::start(&Settings::from(&config));
     let couriers = couriers.map_err(|error| Failure::of(error.to_string()))?;
     let stopper = Stopper::default();
     let health = Arc::new(Health::new(config.ops.stall_after));
@@ -127,12 +126,12 @@ fn start_receiver(runtime: &Runtime, story: &Arc<Story>) -> Result<String, Failu
     let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).map_err(failed)?;
     let address = format!("http://{}", listener.local_addr().map_err(failed)?);
     let story = story.clone();
-    let answer = move |received: &Received| -> StatusCode {
+    let answer = move |received: &Received| -> Reply {
         let status = script::answer(received);
         story.request(received, status);
-        status
+        status.into()
     };
-    runtime.spawn(receiver::serve(listener, Some(SECRET.to_owned()), Arc::new(answer)));
+    runtime.spawn(receiver::serve(listener, vec![SECRET.to_owned()], Arc::new(answer)));
     Ok(address)
 }
 
@@ -147,6 +146,7 @@ fn settings(bootstrap_servers: &str) -> Result<Config, Failure> {
         ),
         ("sources", r#"[{ topics = ["orders", "payments"], format = "envelope" }]"#),
         ("egress.allow_http", "true"),
+        ("egress.allow", "127.0.0.1"),
     ];
     let flags = flags.map(|(key, value)| (key.to_owned(), value.to_owned()));
     Config::load(None, [], flags).map_err(Failure::Settings)

@@ -12,7 +12,8 @@ use crate::kafka::table::Row;
 const REDACTED: &str = "***";
 
 /// Fields that hold no secret.
-const SHOWN: [&str; 14] = [
+const SHOWN: [&str; 15] = [
+    "abuseProtection",
     "active",
     "description",
     "events",
@@ -145,6 +146,7 @@ mod tests {
     use super::*;
     use crate::domain::record::Offset;
     use crate::domain::subscription::HttpUrls;
+    use crate::domain::subscription::tests::rules;
 
     fn check(definition: &Value, expected: &Value) {
         let row = Row {
@@ -154,7 +156,7 @@ mod tests {
             partition: 0,
             also_in: vec![],
         };
-        let rules = Rules { http: HttpUrls::Refused };
+        let rules = rules(HttpUrls::Refused);
         let mut shown = Definition::read(&row, &rules).expect("crm is an id").document();
         shown.as_object_mut().expect("it is an object").remove("invalid");
         assert_eq!(&shown, expected);

@@ -196,7 +196,7 @@ fn jitter_is_the_dices_share_of_a_tenth() {
 #[test]
 fn reasons_are_the_contracts_words_and_read_back() {
     let words: Vec<_> = Reason::ALL.iter().map(|reason| reason.as_str()).collect();
-    let contract = "ok http-status timeout connect dns tls reset protocol egress-refused auth gone exhausted expired \
+    let contract = "ok http-status timeout connect dns tls reset protocol egress-refused auth proxy gone exhausted expired \
                     subscription-disabled subscription-removed unreadable too-large transform filtered";
     assert_eq!(words.join(" "), contract);
     assert_eq!(words.iter().collect::<BTreeSet<_>>().len(), words.len(), "a word is there twice");
@@ -219,6 +219,11 @@ fn a_wish_is_seconds_or_a_date() {
     check_retry_after(" 0120\t", Some(120));
     check_retry_after("Wed, 15 Jan 2025 10:32:00 GMT", Some(120));
     check_retry_after("Thu, 16 Jan 2025 10:30:00 GMT", Some(DAY));
+    // RFC 850's form and asctime's.
+    check_retry_after("Wednesday, 15-Jan-25 10:32:00 GMT", Some(120));
+    check_retry_after("Wed Jan 15 10:32:00 2025", Some(120));
+    check_retry_after("Sun Nov  6 08:49:37 1994", Some(0));
+    check_retry_after("Sunday, 06-Nov-94 08:49:37 GMT", Some(0));
 }
 
 #[test]
@@ -234,6 +239,8 @@ fn what_is_neither_seconds_nor_a_date_is_no_wish() {
         check_retry_after(garbage, None);
     }
     check_retry_after("Wed, 32 Jan 2025 10:32:00 GMT", None);
+    check_retry_after("Wed, 15 Jan 2025 10:32:00 +0100", None);
+    check_retry_after("2025-01-15T10:32:00Z", None);
     // A date that contradicts its weekday says nothing for sure.
     check_retry_after("Thu, 15 Jan 2025 10:32:00 GMT", None);
 }

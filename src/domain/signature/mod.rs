@@ -19,7 +19,7 @@ use super::event::EventId;
 use keys::{BASE64, HmacSha256, mac};
 
 pub use keys::{BadSecret, LiveKey, SigningKey};
-pub use verify::{Rejected, verify_standard, verify_x_webhook};
+pub use verify::{Rejected, verify_github, verify_standard, verify_stripe, verify_x_webhook};
 
 /// The header that names the event in the scheme `standard`.
 pub const WEBHOOK_ID: &str = "webhook-id";
@@ -59,7 +59,8 @@ impl SchemeKind {
         self == Self::Standard
     }
 
-    fn default_header(self) -> &'static str {
+    /// Returns the header that the signature stands in unless a subscription says otherwise.
+    pub fn default_header(self) -> &'static str {
         match self {
             Self::Standard => "webhook-signature",
             Self::XWebhook => "x-webhook-signature",

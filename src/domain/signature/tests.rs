@@ -245,3 +245,27 @@ proptest! {
         prop_assert_eq!(verify_x_webhook(&secret, &hex.1, &changed), Err(Rejected::Signature));
     }
 }
+
+#[test]
+fn the_schemes_of_github_and_stripe_verify_what_they_sign() {
+    let keys = [key(SECRET, None), key(OTHER, None)];
+    let signing = signing(&keys, &[SchemeKind::Github, SchemeKind::Stripe]);
+    let headers = sign(&signing, 1_000);
+    let (github, stripe) = (&headers[0].1, &headers[1].1);
+    assert_eq!(verify_github(SECRET, github, BODY), Ok(()));
+    assert_eq!(verify_github(OTHER, github, BODY), Err(Rejected::Signature));
+    assert_eq!(verify_github(SECRET, &github[7..], BODY), Err(Rejected::Signature));
+    let check = |secret, header: &str, second, expect| {
+        let tolerance = Duration::from_secs(300);
+        assert_eq!(verify_stripe(secret, header, BODY, at(second), tolerance), expect, "{header}");
+    };
+    check(SECRET, stripe, 1_300, Ok(()));
+    check(OTHER, stripe, 700, Ok(()));
+    check("another", stripe, 1_000, Err(Rejected::Signature));
+    check(SECRET, stripe, 1_301, Err(Rejected::TooOld));
+    check(SECRET, stripe, 699, Err(Rejected::TooNew));
+    check(SECRET, &stripe.replace("t=", "t=0"), 1_000, Err(Rejected::Signature));
+    check(SECRET, &stripe[7..], 1_000, Err(Rejected::Timestamp));
+    check(SECRET, "", 1_000, Err(Rejected::Timestamp));
+    check(SECRET, "t=1000,v1=zz,v1=0", 1_000, Err(Rejected::Signature));
+}

@@ -90,11 +90,7 @@ pub fn verify_standard(
     tolerance: Duration,
 ) -> Result<(), Rejected> {
     let key = ReceiverKey::parse(secret).map_err(Rejected::Secret)?;
-    let seconds: i64 = timestamp.parse().map_err(|_| Rejected::Timestamp)?;
-    if now.as_second().abs_diff(seconds) > tolerance.as_secs() {
-        let past = seconds < now.as_second();
-        return Err(if past { Rejected::TooOld } else { Rejected::TooNew });
-    }
+    judge_time(timestamp, now, tolerance)?;
     let message = [id.as_bytes(), b".", timestamp.as_bytes(), b".", body];
     let accepted = signatures.split(' ').any(|entry| key.accepts(entry, &message));
     if accepted { Ok(()) } else { Err(Rejected::Signature) }
@@ -109,6 +105,53 @@ pub fn verify_x_webhook(secret: &str, signature: &str, body: &[u8]) -> Result<()
     let tag = from_hex(signature).ok_or(Rejected::Signature)?;
     let key = key.hmac().ok_or(Rejected::Signature)?;
     mac(key, &[body]).verify_slice(&tag).map_err(|_| Rejected::Signature)
+}
+
+/// Verifies a request signed in the scheme `github`: `signature` is `sha256=` and the hex HMAC-SHA256 of the body.
+///
+/// # Errors
+/// [`Rejected`]: the request must be refused.
+pub fn verify_github(secret: &str, signature: &str, body: &[u8]) -> Result<(), Rejected> {
+    let hex = signature.strip_prefix("sha256=").ok_or(Rejected::Signature)?;
+    verify_x_webhook(secret, hex, body)
+}
+
+/// Verifies a request signed in the scheme `stripe`: `signature` is `t=<seconds>`, then `v1=<hex>` of `t.body` for each
+/// key of the sender, with commas between. One good signature is enough.
+///
+/// # Errors
+/// [`Rejected`]: the request must be refused.
+pub fn verify_stripe(
+    secret: &str,
+    signature: &str,
+    body: &[u8],
+    now: Timestamp,
+    tolerance: Duration,
+) -> Result<(), Rejected> {
+    let key = SigningKey::parse(secret).map_err(Rejected::Secret)?;
+    let key = key.hmac().ok_or(Rejected::Signature)?;
+    let parts = || signature.split(',').filter_map(|part| part.split_once('='));
+    let timestamp = parts().find(|(name, _)| *name == "t").map(|(_, value)| value);
+    let timestamp = timestamp.ok_or(Rejected::Timestamp)?;
+    judge_time(timestamp, now, tolerance)?;
+    let accepts = |hex| {
+        from_hex(hex).is_some_and(|tag| {
+            mac(key, &[timestamp.as_bytes(), b".", body]).verify_slice(&tag).is_ok()
+        })
+    };
+    let accepted = parts().any(|(name, hex)| name == "v1" && accepts(hex));
+    if accepted { Ok(()) } else { Err(Rejected::Signature) }
+}
+
+fn judge_time(timestamp: &str, now: Timestamp, tolerance: Duration) -> Result<(), Rejected> {
+    let seconds: i64 = timestamp.parse().map_err(|_| Rejected::Timestamp)?;
+    if now.as_second().abs_diff(seconds) <= tolerance.as_secs() {
+        Ok(())
+    } else if seconds < now.as_second() {
+        Err(Rejected::TooOld)
+    } else {
+        Err(Rejected::TooNew)
+    }
 }
 
 fn from_hex(text: &str) -> Option<Vec<u8>> {

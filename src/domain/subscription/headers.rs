@@ -49,11 +49,8 @@ pub(super) fn read(
     let mut headers: Vec<(Box<str>, Box<str>)> = Vec::with_capacity(fields.len());
     for (name, field) in fields {
         let name = name.to_ascii_lowercase();
-        let signed = schemes.iter().flat_map(Scheme::headers).any(|written| written == name);
-        let reserved = name.starts_with("webhook-") || name.starts_with("x-webhook-");
-        let problem = match name_problem(&name) {
+        let problem = match added_problem(&name, schemes) {
             Some(problem) => Some(problem),
-            None if signed || reserved => Some("is a header of the connector's own"),
             None if headers.iter().any(|(known, _)| **known == *name) => Some("is given twice"),
             None => None,
         };
@@ -83,6 +80,31 @@ pub(super) fn signature_header(field: Field, problems: &mut Problems) -> Option<
     }
 }
 
+/// Reads the name of a header for a credential; it becomes lower case.
+pub(super) fn credential_header(
+    field: Field,
+    schemes: &[Scheme],
+    problems: &mut Problems,
+) -> Option<String> {
+    let (path, name) = field.text(problems)?;
+    let name = name.to_ascii_lowercase();
+    match added_problem(&name, schemes) {
+        Some(problem) => {
+            problems.add(&path, problem);
+            None
+        }
+        None => Some(name),
+    }
+}
+
+/// What is wrong with the name of a header that is added to what the connector writes.
+fn added_problem(name: &str, schemes: &[Scheme]) -> Option<&'static str> {
+    let signed = schemes.iter().flat_map(Scheme::headers).any(|written| written == name);
+    let reserved = name.starts_with("webhook-") || name.starts_with("x-webhook-");
+    let own = (signed || reserved).then_some("is a header of the connector's own");
+    name_problem(name).or(own)
+}
+
 fn name_problem(name: &str) -> Option<&'static str> {
     let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     if !(1..=NAME_MAX).contains(&name.len()) || !name.bytes().all(is_token) {
@@ -94,7 +116,7 @@ fn name_problem(name: &str) -> Option<&'static str> {
     }
 }
 
-fn value_problem(value: &str) -> Option<&'static str> {
+pub(super) fn value_problem(value: &str) -> Option<&'static str> {
     if value.len() > VALUE_MAX {
         Some("is longer than 4096 bytes")
     } else if value.bytes().any(|byte| byte != b'\t' && byte.is_ascii_control()) {

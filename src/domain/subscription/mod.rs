@@ -2,6 +2,7 @@
 //!
 //! A [`Subscription`] exists only if its definition kept every rule; [`Subscription::parse`] tells all that it broke.
 
+mod auth;
 mod headers;
 mod json;
 mod parse;
@@ -18,11 +19,13 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 use url::Url;
 
+use super::egress::Egress;
 use super::pattern::EventPattern;
 use super::record::Offset;
 use super::retry::Schedule;
 use super::signature::Signing;
 
+pub use auth::{Auth, ClientAuthentication, ClientCredentials};
 pub use reader::Problem;
 
 /// A subscription's id: 1 to 64 letters, digits, `_` and `-` of ASCII.
@@ -100,6 +103,10 @@ pub struct Subscription {
     pub signing: Signing,
     /// Headers added to its requests, at most 32, names in lower case.
     pub headers: Vec<(Box<str>, Box<str>)>,
+    /// How its requests prove who sends them, beside their signatures.
+    pub auth: Option<Auth>,
+    /// In whose name its receiver is asked for permission before the first request; `None` if it isn't.
+    pub origin: Option<Box<str>>,
     /// What its bodies hold.
     pub payload: Payload,
     /// The deadline of one attempt, 100 ms to 5 min; `None` is the connector's.
@@ -133,10 +140,12 @@ pub enum Payload {
 }
 
 /// What the connector's settings allow a subscription.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rules {
     /// Whether `http:` URLs are allowed.
     pub http: HttpUrls,
+    /// Which hosts, addresses and ports are.
+    pub egress: Arc<Egress>,
 }
 
 /// Whether URLs without TLS are allowed.

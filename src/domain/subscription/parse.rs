@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use url::Url;
 
+use super::auth::{self, Auth};
 use super::headers;
 use super::reader::{Field, Object, Problem, Problems, each};
 use super::signing::{keys, schemes};
@@ -16,7 +17,7 @@ use crate::domain::retry::Schedule;
 use crate::domain::signature::Signing;
 
 /// What a definition may hold one day and this version would ignore.
-const UNSUPPORTED: [&str; 4] = ["auth", "filter", "rateLimit", "transform"];
+const UNSUPPORTED: [&str; 3] = ["filter", "rateLimit", "transform"];
 
 /// What is said of it.
 pub(super) const NOT_SUPPORTED: &str = "is not supported by this version";
@@ -70,9 +71,11 @@ fn read(
     let events = object.required("events", p).and_then(|field| each(field, 1, 100, p, pattern));
     let keys = keys(&mut object, p);
     let schemes = schemes(&mut object, keys.as_deref(), p);
-    let added = object.take("headers");
-    let headers =
-        added.and_then(|field| headers::read(field, schemes.as_deref().unwrap_or_default(), p));
+    let written = schemes.as_deref().unwrap_or_default();
+    let headers = object.take("headers").and_then(|field| headers::read(field, written, p));
+    let auth = object.take("auth").and_then(|field| auth::read(field, written, rules, p));
+    let origin = object.take("abuseProtection").and_then(|field| abuse_protection(field, p));
+    clashes(auth.as_ref(), url.as_ref(), headers.as_deref(), p);
     let topics = object.take("topics").and_then(|field| each(field, 0, 100, p, topic));
     let tenant = object.take("tenant").and_then(|field| short_text(field, 1, 256, p));
     let active = object.take("active").and_then(|field| field.bool(p));
@@ -104,6 +107,8 @@ fn read(
         state: if active.unwrap_or(true) { Activity::Active } else { Activity::Inactive },
         signing: Signing::new(keys?, schemes?),
         headers: headers.unwrap_or_default(),
+        auth,
+        origin,
         payload: payload.unwrap_or(Payload::Envelope),
         timeout,
         retry,
@@ -113,7 +118,24 @@ fn read(
     })
 }
 
-fn url(field: Field, rules: &Rules, p: &mut Problems) -> Option<Url> {
+/// Notes credentials that would stand where others do.
+fn clashes(
+    auth: Option<&Auth>,
+    url: Option<&Url>,
+    headers: Option<&[(Box<str>, Box<str>)]>,
+    p: &mut Problems,
+) {
+    let Some(header) = auth.and_then(Auth::header) else { return };
+    if headers.unwrap_or_default().iter().any(|(name, _)| **name == *header) {
+        p.add("auth", format!("sends the header {header}, which stands in `headers` too"));
+    }
+    let has_user = url.is_some_and(|url| !url.username().is_empty() || url.password().is_some());
+    if header == "authorization" && has_user {
+        p.add("auth", "must not stand beside a user in `url`");
+    }
+}
+
+pub(super) fn url(field: Field, rules: &Rules, p: &mut Problems) -> Option<Url> {
     let (path, text) = field.text(p)?;
     let url = match Url::parse(&text) {
         Ok(url) => url,
@@ -129,7 +151,13 @@ fn url(field: Field, rules: &Rules, p: &mut Problems) -> Option<Url> {
         "http" if rules.http == HttpUrls::Refused => "http is refused (egress.allow_http is false)",
         "http" | "https" if !url.has_host() => "has no host",
         "http" | "https" if url.as_str().len() > URL_MAX => "is longer than 2048 bytes",
-        "http" | "https" => return Some(url),
+        "http" | "https" => match rules.egress.judge_url(&url) {
+            Ok(()) => return Some(url),
+            Err(refused) => {
+                p.add(&path, format!("is refused: {refused}"));
+                return None;
+            }
+        },
         _ => "must start with https: or http:",
     };
     p.add(&path, problem);
@@ -178,6 +206,22 @@ fn payload(field: Field, p: &mut Problems) -> Option<Payload> {
         _ => p.add(&path, "must be envelope, raw, cloudevents or cloudevents-binary"),
     }
     None
+}
+
+/// Reads the origin of CloudEvents' abuse protection: the name of a host.
+fn abuse_protection(field: Field, p: &mut Problems) -> Option<Box<str>> {
+    let mut object = field.object(p)?;
+    let origin = object.required("origin", p).and_then(|field| {
+        let (path, text) = field.text(p)?;
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b".-".contains(&byte);
+        if (1..=253).contains(&text.len()) && text.bytes().all(allowed) {
+            return Some(text.into());
+        }
+        p.add(&path, "must be the name of a host, such as hooks.example.com");
+        None
+    });
+    object.close(p);
+    origin
 }
 
 fn status(field: Field, p: &mut Problems) -> Option<u16> {

@@ -5,8 +5,12 @@ use super::*;
 use crate::domain::event::EventId;
 
 const SEED: &str = "whsk_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
-const REFUSED: Rules = Rules { http: HttpUrls::Refused };
-const ALLOWED: Rules = Rules { http: HttpUrls::Allowed };
+/// Returns rules that let requests go to loopback, as tests want it.
+pub(crate) fn rules(http: HttpUrls) -> Rules {
+    let loopback = ["127.0.0.0/8", "::1/128"].map(|block| block.parse().expect("a block"));
+    let egress = Egress::new(loopback.into(), Vec::new(), vec![1..=u16::MAX]);
+    Rules { http, egress: egress.into() }
+}
 
 pub(crate) fn id(text: &str) -> SubscriptionId {
     SubscriptionId::parse(text).expect("an id")
@@ -29,7 +33,10 @@ pub(crate) fn definition(changes: &Value) -> Value {
 pub(crate) fn subscription(id: &str, changes: &Value) -> Arc<Subscription> {
     let value = definition(changes).to_string();
     let id = self::id(id);
-    Arc::new(Subscription::parse(id, value.as_bytes(), Offset(7), &ALLOWED).expect("it is good"))
+    Arc::new(
+        Subscription::parse(id, value.as_bytes(), Offset(7), &rules(HttpUrls::Allowed))
+            .expect("it is good"),
+    )
 }
 
 fn problems(value: &str, rules: &Rules) -> Vec<String> {
@@ -40,7 +47,7 @@ fn problems(value: &str, rules: &Rules) -> Vec<String> {
 }
 
 fn check(changes: Value, expect: &[&str]) {
-    let found = problems(&definition(&changes).to_string(), &REFUSED);
+    let found = problems(&definition(&changes).to_string(), &rules(HttpUrls::Refused));
     assert_eq!(found, expect, "{changes}");
 }
 
@@ -115,6 +122,109 @@ fn everything_given_is_kept() {
 }
 
 #[test]
+fn an_address_that_may_not_be_called_makes_no_subscription() {
+    check(
+        json!({"url": "https://0x0a000001/"}),
+        &["url: is refused: the address is private and not in egress.allow"],
+    );
+    check(
+        json!({"url": "https://[64:ff9b::1]/"}),
+        &["url: is refused: the address is NAT64 and not in egress.allow"],
+    );
+    check(
+        json!({"url": "https://[fe80::1%25eth0]/"}),
+        &["url: must be an absolute URL: invalid IPv6 address"],
+    );
+}
+
+#[test]
+fn abuse_protection_names_an_origin() {
+    let given = json!({"abuseProtection": {"origin": "hooks.example.com"}});
+    assert_eq!(subscription("crm", &given).origin.as_deref(), Some("hooks.example.com"));
+    let unfit = "abuseProtection.origin: must be the name of a host, such as hooks.example.com";
+    check(json!({"abuseProtection": {"origin": "https://a"}}), &[unfit]);
+    check(json!({"abuseProtection": {}}), &["abuseProtection.origin: is missing"]);
+}
+
+fn check_auth(auth: Value, expect: &[&str]) {
+    check(json!({ "auth": auth }), expect);
+}
+
+#[test]
+fn credentials_become_a_header_where_one_is_enough() {
+    let header = |auth: Value| match &subscription("crm", &json!({ "auth": auth })).auth {
+        Some(Auth::Header { name, value }) => format!("{name}: {}", value.reveal()),
+        other => panic!("{other:?}"),
+    };
+    // RFC 7617, section 2.
+    let basic = json!({"type": "basic", "username": "Aladdin", "password": "open sesame"});
+    assert_eq!(header(basic), "authorization: Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==");
+    assert_eq!(header(json!({"type": "bearer", "token": "abc"})), "authorization: Bearer abc");
+    let own = json!({"type": "header", "name": "X-Api-Key", "value": "k"});
+    assert_eq!(header(own), "x-api-key: k");
+}
+
+#[test]
+fn credentials_that_cannot_work_are_refused() {
+    check_auth(json!("x"), &["auth: must be an object"]);
+    check_auth(json!({}), &["auth.type: is missing"]);
+    let kinds = "auth.type: must be one of basic, bearer, header, oauth2, mtls";
+    check_auth(json!({"type": "digest"}), &[kinds]);
+    let both = [
+        "auth.username: is missing",
+        "auth.password: is missing",
+        "auth.token: is not a known field",
+    ];
+    check_auth(json!({"type": "basic", "token": "x"}), &both);
+    let colon = json!({"type": "basic", "username": "a:b", "password": "p"});
+    check_auth(colon, &["auth.username: must not have a colon"]);
+    let broken = json!({"type": "bearer", "token": "a\r\nb: c"});
+    check_auth(broken, &["auth.token: has a control character"]);
+    let encrypted = json!({"type": "bearer", "token": "enc:v1:a:b"});
+    check_auth(encrypted, &["auth.token: is encrypted, which is not supported by this version"]);
+    let own = json!({"type": "header", "name": "webhook-id", "value": "x"});
+    check_auth(own, &["auth.name: is a header of the connector's own"]);
+    let oauth2 = json!({"type": "oauth2", "tokenUrl": "https://10.0.0.1/", "clientId": "", "clientAuthentication": "x"});
+    check_auth(
+        oauth2,
+        &[
+            "auth.tokenUrl: is refused: the address is private and not in egress.allow",
+            "auth.clientId: must have 1 to 1024 bytes",
+            "auth.clientSecret: is missing",
+            "auth.clientAuthentication: must be basic or body",
+        ],
+    );
+    let pem = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----";
+    let mtls = |certificate, key| json!({"type": "mtls", "certificate": certificate, "key": key});
+    check_auth(mtls("x", pem), &["auth.certificate: must be a chain of certificates in PEM"]);
+    check_auth(mtls(pem, pem), &["auth.key: must be a private key in PEM, and not encrypted"]);
+}
+
+#[test]
+fn credentials_that_would_stand_where_others_do_are_refused() {
+    let bearer = json!({"type": "bearer", "token": "t"});
+    check(
+        json!({"auth": bearer, "url": "https://u:p@example.com", "headers": {"Authorization": "x"}}),
+        &[
+            "auth: sends the header authorization, which stands in `headers` too",
+            "auth: must not stand beside a user in `url`",
+        ],
+    );
+    let own = json!({"type": "header", "name": "x-key", "value": "t"});
+    check(json!({"auth": own, "url": "https://u:p@example.com"}), &[]);
+}
+
+#[test]
+fn credentials_are_never_shown() {
+    let oauth2 = json!({"type": "oauth2", "tokenUrl": "https://example.com/", "clientId": "id", "clientSecret": "hunter2"});
+    for auth in [oauth2, json!({"type": "bearer", "token": "hunter2"})] {
+        let found = subscription("crm", &json!({ "auth": auth }));
+        let shown = format!("{found:?} {:?}", found.auth);
+        assert!(!shown.contains("hunter2") && !shown.contains("aHVudGVyMg"), "{shown}");
+    }
+}
+
+#[test]
 fn all_problems_are_told_at_once() {
     check(
         json!({
@@ -144,13 +254,15 @@ fn all_problems_are_told_at_once() {
 fn what_is_required_is_missed() {
     let expect =
         ["url: is missing", "events: is missing", "secret: is missing, and so is `secrets`"];
-    assert_eq!(problems("{}", &REFUSED), expect);
+    assert_eq!(problems("{}", &rules(HttpUrls::Refused)), expect);
     check(json!({"secrets": [{"key": "a"}]}), &["secrets: must not stand beside `secret`"]);
 }
 
 #[test]
 fn what_is_no_definition_is_refused() {
-    let check = |value: &str, expect: &str| assert_eq!(problems(value, &REFUSED), [expect]);
+    let check = |value: &str, expect: &str| {
+        assert_eq!(problems(value, &rules(HttpUrls::Refused)), [expect])
+    };
     check("", "not JSON, at line 1 column 0");
     check("hunter2", "not JSON, at line 1 column 1");
     check("{} {}", "not JSON, at line 1 column 4");
@@ -168,7 +280,7 @@ fn what_is_no_definition_is_refused() {
 #[test]
 fn problems_and_the_names_in_them_are_bounded() {
     let many: Value = (0..90).map(|n| (format!("a\n{n}{}", "x".repeat(1000)), json!(1))).collect();
-    let found = problems(&definition(&many).to_string(), &REFUSED);
+    let found = problems(&definition(&many).to_string(), &rules(HttpUrls::Refused));
     assert_eq!(found.len(), 50);
     assert!(found.iter().all(|problem| problem.len() < 100 && !problem.contains('\n')));
 }
@@ -176,13 +288,13 @@ fn problems_and_the_names_in_them_are_bounded() {
 #[test]
 fn null_is_absent() {
     let value = r#"{"url":"https://a","events":["a"],"secret":"s","secrets":null,"tenant":null,"filter":null}"#;
-    assert_eq!(problems(value, &REFUSED), [""; 0]);
+    assert_eq!(problems(value, &rules(HttpUrls::Refused)), [""; 0]);
 }
 
 #[test]
 fn what_this_version_lacks_is_refused_and_never_ignored() {
     let unsupported = "is not supported by this version";
-    for name in ["auth", "filter", "rateLimit", "transform"] {
+    for name in ["filter", "rateLimit", "transform"] {
         check(json!({name: "x"}), &[&format!("{name}: {unsupported}")]);
     }
     for payload in ["cloudevents", "cloudevents-binary"] {
@@ -204,7 +316,7 @@ fn urls_are_absolute_and_allowed() {
     check(&format!("https://a/{}", "x".repeat(2039)), "is longer than 2048 bytes");
     check("http://a", "http is refused (egress.allow_http is false)");
     let http = definition(&json!({"url": "http://a"})).to_string();
-    assert_eq!(problems(&http, &ALLOWED), [""; 0]);
+    assert_eq!(problems(&http, &rules(HttpUrls::Allowed)), [""; 0]);
 }
 
 #[test]
@@ -353,13 +465,13 @@ proptest! {
         changes in prop::collection::btree_map(prop::sample::select(FIELDS), wrong_value(), 1..8),
     ) {
         let changes: Value = changes.into_iter().collect();
-        for problem in problems(&definition(&changes).to_string(), &REFUSED) {
+        for problem in problems(&definition(&changes).to_string(), &rules(HttpUrls::Refused)) {
             prop_assert!(!problem.contains("hunter2"), "{}", problem);
         }
     }
 
     #[test]
     fn no_bytes_make_the_parser_panic(value in "[{}\\[\\]\":,a-z0-9é\\\\ -]{0,80}") {
-        problems(&value, &REFUSED);
+        problems(&value, &rules(HttpUrls::Refused));
     }
 }

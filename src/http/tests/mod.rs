@@ -1,6 +1,11 @@
 mod answers;
+mod credentials;
+mod egress;
 mod failures;
+mod hostile;
 mod http2;
+mod permission;
+mod proxy;
 mod requests;
 mod server;
 
@@ -16,7 +21,8 @@ use crate::domain::decode::{Identity, decode};
 use crate::domain::engine::AttemptId;
 use crate::domain::payload::Retryable;
 use crate::domain::source::Format;
-use crate::domain::subscription::tests::subscription;
+use crate::domain::subscription::HttpUrls;
+use crate::domain::subscription::tests::{rules, subscription};
 
 /// What stands in no text about a request.
 const SECRET: &str = "hunter2";
@@ -30,6 +36,9 @@ fn settings() -> Settings {
         connect_timeout: Duration::from_secs(10),
         max_body: 1024,
         max_in_flight: 16,
+        egress: rules(HttpUrls::Allowed).egress,
+        proxy: None,
+        ca: None,
     }
 }
 
@@ -39,7 +48,7 @@ fn sender() -> Sender {
 
 /// Returns a sender that trusts this certificate only.
 fn trusting(certificate: reqwest::Certificate) -> Sender {
-    let client = client::builder(&settings()).expect("the settings are good");
+    let client = client::builder(&settings(), Lookup::System).expect("the settings are good");
     let client = client.tls_certs_only([certificate]);
     Sender::with_client(&settings(), client).expect("the certificate is good")
 }

@@ -2,15 +2,18 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
+use rcgen::{CertificateParams, KeyPair};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::aws_lc_rs;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
+use tokio_rustls::rustls::server::WantsServerCert;
+use tokio_rustls::rustls::{ConfigBuilder, ServerConfig, WantsVerifier};
 
 /// What a server does once it has read a request.
 #[derive(Clone)]
@@ -23,6 +26,8 @@ pub enum Reply {
     Stall(Vec<u8>),
     /// It sends these bytes, and then `x` as long as it is let.
     Endless(Vec<u8>),
+    /// It sends these bytes, and then `x` again and again, one at a time.
+    Drip(Vec<u8>),
 }
 
 /// Returns an answer with a length, `head` without the line's end of its last header.
@@ -138,7 +143,8 @@ async fn serve(
         let (Reply::Bytes(bytes)
         | Reply::Last(bytes)
         | Reply::Stall(bytes)
-        | Reply::Endless(bytes)) = &reply;
+        | Reply::Endless(bytes)
+        | Reply::Drip(bytes)) = &reply;
         if stream.write_all(bytes).await.is_err() || stream.flush().await.is_err() {
             return;
         }
@@ -146,6 +152,12 @@ async fn serve(
             Reply::Bytes(_) => {}
             Reply::Last(_) => return,
             Reply::Stall(_) => std::future::pending().await,
+            Reply::Drip(_) => {
+                while stream.write_all(b"x").await.is_ok() && stream.flush().await.is_ok() {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+                return;
+            }
             Reply::Endless(_) => {
                 while let Ok(count) = stream.write(&[b'x'; 4096]).await {
                     written.fetch_add(count, Ordering::SeqCst);
@@ -169,7 +181,8 @@ async fn read_request(stream: &mut (impl AsyncRead + Unpin)) -> Option<Seen> {
         (name.to_owned(), value.to_owned())
     });
     let mut seen = Seen { line, headers: headers.collect(), body: Vec::new() };
-    let length = seen.header("content-length").parse().expect("a length is a number");
+    let length = seen.headers.iter().find(|(name, _)| name == "content-length");
+    let length = length.map_or(0, |(_, value)| value.parse().expect("a length is a number"));
     seen.body.resize(length, 0);
     stream.read_exact(&mut seen.body).await.ok()?;
     Some(seen)
@@ -177,17 +190,40 @@ async fn read_request(stream: &mut (impl AsyncRead + Unpin)) -> Option<Seen> {
 
 /// Returns the settings of a TLS server that calls itself 127.0.0.1, and its certificate, which signs itself.
 pub fn tls(alpn: &str) -> (ServerConfig, reqwest::Certificate) {
-    let own = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]);
-    let own = own.expect("a certificate can be made");
-    let key = PrivateKeyDer::try_from(own.signing_key.serialize_der()).expect("it is in PKCS #8");
-    let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-        .with_safe_default_protocol_versions()
-        .expect("the provider has the usual versions")
-        .with_no_client_auth()
-        .with_single_cert(vec![own.cert.der().clone()], key);
-    let mut config = config.expect("key and certificate belong together");
+    let (mut config, pem) = tls_with(|builder| builder.with_no_client_auth());
     config.alpn_protocols = vec![alpn.into()];
-    (config, reqwest::Certificate::from_der(own.cert.der()).expect("a certificate"))
+    (config, reqwest::Certificate::from_pem(pem.as_bytes()).expect("a certificate"))
+}
+
+/// Returns such settings with a say in who may call, and the certificate in PEM.
+pub fn tls_with(
+    clients: impl FnOnce(
+        ConfigBuilder<ServerConfig, WantsVerifier>,
+    ) -> ConfigBuilder<ServerConfig, WantsServerCert>,
+) -> (ServerConfig, String) {
+    tls_of(certificate("127.0.0.1"), clients)
+}
+
+/// Describes a certificate for a host.
+pub fn certificate(host: &str) -> CertificateParams {
+    CertificateParams::new([host.to_owned()]).expect("a host's name")
+}
+
+/// Returns the settings of a TLS server with a certificate that signs itself, and the certificate in PEM.
+pub fn tls_of(
+    certificate: CertificateParams,
+    clients: impl FnOnce(
+        ConfigBuilder<ServerConfig, WantsVerifier>,
+    ) -> ConfigBuilder<ServerConfig, WantsServerCert>,
+) -> (ServerConfig, String) {
+    let pair = KeyPair::generate().expect("a key can be made");
+    let own = certificate.self_signed(&pair).expect("a certificate can be made");
+    let key = PrivateKeyDer::try_from(pair.serialize_der()).expect("it is in PKCS #8");
+    let builder = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("the provider has the usual versions");
+    let config = clients(builder).with_single_cert(vec![own.der().clone()], key);
+    (config.expect("key and certificate belong together"), own.pem())
 }
 
 /// Serves HTTP/2 on a connection: hands each stream to `respond`, which is told how many came before.

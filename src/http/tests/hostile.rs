@@ -1,0 +1,220 @@
+//! Receivers that mean harm: each attempt at them is one request, ends in time, and says what was wrong.
+
+use std::io::Write as _;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio_rustls::TlsAcceptor;
+
+use super::server::{Reply, Server, certificate, listen, tls, tls_of, with_length};
+use super::*;
+use crate::domain::outcome::Reason;
+
+/// What an attempt came to: its status and excerpt, or its reason and words.
+type End = Result<(u16, Option<String>), (Reason, String)>;
+
+/// The deadline of these attempts; nothing takes much longer.
+const TIMEOUT: Duration = Duration::from_millis(500);
+
+async fn end_of(sender: &Sender, url: &str) -> End {
+    let changes = json!({"url": url, "timeout": "500ms"});
+    let attempted = send(sender, &attempt(EVENT, &[], &changes)).await;
+    assert!(attempted.latency < TIMEOUT * 4, "{attempted:?}");
+    let end = attempted.end.map(|answer| (answer.status, answer.excerpt.map(String::from)));
+    end.map_err(|failure| (failure.reason, failure.error.into()))
+}
+
+async fn check(reply: Reply, expect: End) {
+    let mut server = Server::start(|_| reply).await;
+    assert_eq!(end_of(&sender(), &url("http", server.port)).await, expect);
+    assert_eq!(server.seen().len(), 1);
+    // What the sockets' buffers took is the kernel's and bounded by it.
+    assert!(server.sent() < 32 << 20, "{}", server.sent());
+}
+
+fn failed(reason: Reason, error: &str) -> End {
+    Err((reason, error.to_owned()))
+}
+
+#[tokio::test]
+async fn endless_headers_are_not_taken() {
+    let expect = || failed(Reason::Protocol, "message head is too large");
+    check(Reply::Endless(b"HTTP/1.1 200 OK\r\nx".to_vec()), expect()).await;
+    check(Reply::Endless(b"HTTP/1.1 200 OK\r\nx: y".to_vec()), expect()).await;
+    let header = format!("x: {}\r\n", "y".repeat(1000));
+    let many = format!("HTTP/1.1 200 OK\r\n{}content-length: 0\r\n\r\n", header.repeat(40));
+    let words = "an answer of status 200 has more than 32 KiB of headers";
+    check(Reply::Bytes(many.into()), failed(Reason::Protocol, words)).await;
+    let fits = format!("HTTP/1.1 200 OK\r\n{}content-length: 0\r\n\r\n", header.repeat(30));
+    check(Reply::Bytes(fits.into()), Ok((200, None))).await;
+}
+
+#[tokio::test]
+async fn an_answer_that_drips_ends_at_the_deadline() {
+    let words = "no answer within 500ms";
+    check(Reply::Drip(Vec::new()), failed(Reason::Protocol, "invalid HTTP version parsed")).await;
+    check(Reply::Drip(b"HTTP/1.1 200 OK\r\nx: ".to_vec()), failed(Reason::Timeout, words)).await;
+    let words = "an answer of status 200 did not end within 500ms";
+    let body = with_length("200 OK", 1 << 30, b"");
+    check(Reply::Drip(body), failed(Reason::Timeout, words)).await;
+}
+
+#[tokio::test]
+async fn endless_interim_answers_end_at_the_deadline() {
+    let (listener, port) = listen().await;
+    let server = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.expect("it listens");
+        stream.read_u8().await.expect("a request begins");
+        while stream.write_all(b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n").await.is_ok() {}
+    });
+    let sender = sender();
+    let end = end_of(&sender, &url("http", port)).await;
+    assert_eq!(end, failed(Reason::Timeout, "no answer within 500ms"));
+    server.await.expect("the server doesn't panic");
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut packed = GzEncoder::new(Vec::new(), Compression::best());
+    packed.write_all(bytes).expect("memory takes it");
+    packed.finish().expect("memory takes it")
+}
+
+#[tokio::test]
+async fn a_gzip_bomb_is_unpacked_as_far_as_an_excerpt_goes() {
+    let answer = |coding: &str, body: &[u8]| {
+        Reply::Bytes(with_length(
+            &format!("500 Oops\r\ncontent-encoding: {coding}"),
+            body.len(),
+            body,
+        ))
+    };
+    let bomb = gzip(&vec![b'x'; 10 << 20]);
+    check(answer("gzip", &bomb), Ok((500, Some("x".repeat(1024))))).await;
+    check(answer("gzip", &gzip(b"no such hook")), Ok((500, Some("no such hook".into())))).await;
+    check(answer("gzip", b"not packed"), Ok((500, None))).await;
+    check(answer("br", b"\x8b\x05\x80"), Ok((500, None))).await;
+    check(answer("identity", b"plain"), Ok((500, Some("plain".into())))).await;
+}
+
+#[tokio::test]
+async fn lengths_that_lie_harm_nobody() {
+    check(Reply::Bytes(with_length("200 OK", 2, b"and much more")), Ok((200, None))).await;
+    check(Reply::Last(with_length("500 Oops", 100, b"short")), Ok((500, Some("short".into()))))
+        .await;
+    let two = b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nab".to_vec();
+    check(Reply::Bytes(two), failed(Reason::Protocol, "invalid content-length parsed")).await;
+    let negative = b"HTTP/1.1 200 OK\r\ncontent-length: -1\r\n\r\n".to_vec();
+    check(Reply::Bytes(negative), failed(Reason::Protocol, "invalid content-length parsed")).await;
+
+    // What came behind an answer is not the next one's.
+    let smuggled = b"ok".iter().chain(b"HTTP/1.1 410 Gone\r\ncontent-length: 0\r\n\r\n");
+    let smuggled = with_length("200 OK", 2, &smuggled.copied().collect::<Vec<_>>());
+    let server = Server::start(|_| Reply::Bytes(smuggled)).await;
+    let sender = sender();
+    for _ in 0..3 {
+        assert_eq!(end_of(&sender, &url("http", server.port)).await, Ok((200, None)));
+    }
+}
+
+#[tokio::test]
+async fn certificates_that_prove_nothing_are_failures_of_tls() {
+    let mut expired = certificate("127.0.0.1");
+    expired.not_after = rcgen::date_time_ymd(2024, 1, 1);
+    for (certificate, words) in [
+        (expired, "invalid peer certificate: certificate expired"),
+        (certificate("example.com"), "invalid peer certificate: certificate not valid for name"),
+    ] {
+        let (config, pem) = tls_of(certificate, |builder| builder.with_no_client_auth());
+        let mut server = Server::start_tls(Reply::Last(Vec::new()), config).await;
+        let sender = trusting(reqwest::Certificate::from_pem(pem.as_bytes()).expect("PEM"));
+        let (reason, error) =
+            end_of(&sender, &url("https", server.port)).await.expect_err("nobody is trusted");
+        assert_eq!(reason, Reason::Tls, "{error}");
+        assert!(error.starts_with(words), "{error}");
+        assert_eq!(server.seen().len(), 0);
+    }
+}
+
+/// Sends the usual event to an HTTP/2 server that sends its settings and then these bytes over and over.
+async fn flooded_by(frame: &'static [u8]) -> End {
+    let (config, certificate) = tls("h2");
+    let (listener, port) = listen().await;
+    let server = tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.expect("it listens");
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let stream = acceptor.accept(stream).await.expect("it is trusted");
+        let (mut reader, mut writer) = tokio::io::split(stream);
+        let drain = async {
+            let mut scratch = [0; 4096];
+            while reader.read(&mut scratch).await.is_ok_and(|count| count > 0) {}
+        };
+        let flood = async {
+            // An empty frame of settings.
+            writer.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).await?;
+            let frames = frame.repeat(64);
+            loop {
+                writer.write_all(&frames).await?;
+                writer.flush().await?;
+            }
+        };
+        let ended: Result<(), std::io::Error> = tokio::select! {
+            () = drain => Ok(()),
+            end = flood => end,
+        };
+        // The client has closed.
+        drop(ended);
+    });
+    let sender = trusting(certificate);
+    let end = end_of(&sender, &url("https", port)).await;
+    // Its connections close with it.
+    drop(sender);
+    tokio::time::timeout(PATIENCE, server).await.expect("it ends").expect("it doesn't panic");
+    end
+}
+
+#[tokio::test]
+async fn floods_of_http2_frames_end_with_the_attempt() {
+    // RFC 9113, section 6: length, type, flags, stream; then the payload.
+    let floods: [&'static [u8]; 5] = [
+        // PING
+        &[0, 0, 8, 6, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8],
+        // SETTINGS
+        &[0, 0, 0, 4, 0, 0, 0, 0, 0],
+        // CONTINUATION of nothing
+        &[0, 0, 1, 9, 0, 0, 0, 0, 1, 0x88],
+        // HEADERS without an end, for the first stream
+        &[0, 0, 1, 1, 0, 0, 0, 0, 1, 0x88],
+        // RST_STREAM for the first stream
+        &[0, 0, 4, 3, 0, 0, 0, 0, 1, 0, 0, 0, 2],
+    ];
+    for flood in floods {
+        let (reason, error) = flooded_by(flood).await.expect_err("there is no answer");
+        let expected = matches!(reason, Reason::Timeout | Reason::Protocol | Reason::Reset);
+        assert!(expected, "{reason:?} {error}");
+    }
+}
+
+#[tokio::test]
+async fn headers_of_http2_are_limited_alike() {
+    let (config, certificate) = tls("h2");
+    let (listener, port) = listen().await;
+    let server = tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.expect("it listens");
+        super::server::serve_h2(stream, config, |_, (_, mut place)| {
+            let mut response = axum::http::Response::builder().status(200);
+            for at in 0..40 {
+                response = response.header(format!("x-{at}"), "y".repeat(1000));
+            }
+            let response = response.body(()).expect("a response");
+            // The client said how much it takes.
+            let _ = place.send_response(response, true);
+        })
+        .await;
+    });
+    let sender = trusting(certificate);
+    let (reason, error) =
+        end_of(&sender, &url("https", port)).await.expect_err("there are too many headers");
+    assert!(matches!(reason, Reason::Protocol | Reason::Reset), "{reason:?} {error}");
+    server.abort();
+}
