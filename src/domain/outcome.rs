@@ -110,6 +110,33 @@ impl Reason {
         }
     }
 
+    /// Tells whether a failed attempt may be laid to the receiver. Our own faults (its address is refused, the request
+    /// can't be built, a token can't be had, the proxy fails) say nothing about it: they must not count against it.
+    pub fn is_receivers(self) -> bool {
+        match self {
+            Self::HttpStatus
+            | Self::Timeout
+            | Self::Connect
+            | Self::Dns
+            | Self::Tls
+            | Self::Reset
+            | Self::Protocol
+            | Self::Gone
+            | Self::Exhausted => true,
+            Self::Ok
+            | Self::EgressRefused
+            | Self::Auth
+            | Self::Proxy
+            | Self::Expired
+            | Self::SubscriptionDisabled
+            | Self::SubscriptionRemoved
+            | Self::Unreadable
+            | Self::TooLarge
+            | Self::Transform
+            | Self::Filtered => false,
+        }
+    }
+
     /// Reads the word back.
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|reason| reason.as_str() == text)

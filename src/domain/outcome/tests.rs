@@ -208,6 +208,14 @@ fn reasons_are_the_contracts_words_and_read_back() {
     }
 }
 
+#[test]
+fn our_own_faults_are_not_the_receivers() {
+    let receivers = Reason::ALL.into_iter().filter(|reason| reason.is_receivers());
+    let receivers: Vec<_> = receivers.map(Reason::as_str).collect();
+    let expect = "http-status timeout connect dns tls reset protocol gone exhausted";
+    assert_eq!(receivers.join(" "), expect);
+}
+
 fn check_retry_after(header: &str, expect: Option<u64>) {
     assert_eq!(retry_after(header, NOW), expect.map(seconds), "{header:?}");
 }
