@@ -41,7 +41,8 @@ impl Resolver {
 impl Resolve for Resolver {
     fn resolve(&self, name: Name) -> Resolving {
         let (egress, lookup) = (self.egress.clone(), self.lookup.clone());
-        let is_proxy = self.proxy.as_deref() == Some(name.as_str());
+        let proxy = self.proxy.as_deref();
+        let is_proxy = proxy.is_some_and(|proxy| proxy.eq_ignore_ascii_case(name.as_str()));
         Box::pin(async move {
             let addresses = lookup.addresses(name.as_str()).await?;
             if !is_proxy {

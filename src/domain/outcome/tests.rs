@@ -251,6 +251,8 @@ fn what_is_neither_seconds_nor_a_date_is_no_wish() {
     check_retry_after("2025-01-15T10:32:00Z", None);
     // A date that contradicts its weekday says nothing for sure.
     check_retry_after("Thu, 15 Jan 2025 10:32:00 GMT", None);
+    check_retry_after("Thursday, 15-Jan-25 10:32:00 GMT", None);
+    check_retry_after("Thu Jan 15 10:32:00 2025", None);
 }
 
 #[test]
