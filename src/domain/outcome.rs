@@ -110,6 +110,34 @@ impl Reason {
         }
     }
 
+    /// Tells whether a failed attempt may be laid to the receiver. Our own faults (its address is refused, the request
+    /// can't be built, a token can't be had, the proxy fails) say nothing about it: they must not count against it. Of a
+    /// delivery that is `exhausted` it is the last attempt's own reason that tells.
+    pub fn is_receivers(self) -> bool {
+        match self {
+            Self::HttpStatus
+            | Self::Timeout
+            | Self::Connect
+            | Self::Dns
+            | Self::Tls
+            | Self::Reset
+            | Self::Protocol
+            | Self::Gone
+            | Self::Exhausted => true,
+            Self::Ok
+            | Self::EgressRefused
+            | Self::Auth
+            | Self::Proxy
+            | Self::Expired
+            | Self::SubscriptionDisabled
+            | Self::SubscriptionRemoved
+            | Self::Unreadable
+            | Self::TooLarge
+            | Self::Transform
+            | Self::Filtered => false,
+        }
+    }
+
     /// Reads the word back.
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|reason| reason.as_str() == text)
@@ -234,9 +262,5 @@ pub fn retry_after(header: &str, now: Timestamp) -> Option<Duration> {
         return Some(Duration::from_secs(header.parse().unwrap_or(u64::MAX)));
     }
     let date = httpdate::parse_http_date(header).ok()?;
-    // A date that contradicts its weekday says nothing for sure.
-    if httpdate::fmt_http_date(date).get(..3) != header.get(..3) {
-        return None;
-    }
     Some(tiers::until(Timestamp::try_from(date).ok()?, now))
 }

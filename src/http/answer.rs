@@ -22,10 +22,12 @@ const EXCERPT_MAX: usize = 1024;
 /// The bytes kept for it: a character that begins within the excerpt is whole, and then cut off as a whole.
 const KEPT_MAX: usize = EXCERPT_MAX + 3;
 
-/// Reads an answer whose headers have come, and returns them with it; `now` is what a date in `Retry-After` is counted from.
+/// Reads an answer whose headers have come, and returns them with it; `now` is what a date in `Retry-After` is counted
+/// from.
 ///
-/// More than 32 KiB of headers are a failure, whatever the status. A body is read to its end so that its connection can be used again, but not further than [`BODY_MAX`]; one that
-/// breaks off is what came of it. Only the caller's deadline bounds the time.
+/// More than 32 KiB of headers are a failure, whatever the status. A body is read to its end so that its connection can
+/// be used again, but not further than [`BODY_MAX`]; one that breaks off is what came of it. Only the caller's deadline
+/// bounds the time.
 ///
 /// # Errors
 /// The failure that the attempt ends with.
@@ -73,7 +75,7 @@ async fn excerpt(response: Response, coding: Option<&HeaderValue>) -> Option<Box
 }
 
 /// Unpacks as much as an excerpt needs, however much more is packed into it; what is broken ends where it breaks.
-fn unzipped(packed: &[u8]) -> Vec<u8> {
+pub(super) fn unzipped(packed: &[u8]) -> Vec<u8> {
     let mut text = Vec::new();
     // An error leaves what came before it.
     let _ = GzDecoder::new(packed).take(KEPT_MAX as u64).read_to_end(&mut text);

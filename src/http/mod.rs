@@ -1,7 +1,8 @@
 //! Attempts made: an event goes out as one signed HTTP request, what came back is an outcome of the domain.
 //!
-//! The life of an attempt: `request` builds it and blames nobody but us if it can't; it is sent; `answer` reads a
-//! bounded part of what the receiver says; `failure` names what went wrong on the way. One deadline lies over all
+//! The life of an attempt: `permission` waits until the receiver lets it go, if it wants to be asked; `request` builds it
+//! and blames nobody but us if it can't; `credentials` say who we are; `resolver` keeps it from where it must not go; it
+//! is sent; `answer` reads a bounded part of what the receiver says; `failure` names what went wrong on the way. One deadline lies over all
 //! of it. This is the only code that names the HTTP client. It decides nothing: what follows from an outcome, and
 //! whether there is another attempt, is the domain's. It follows no redirect, asks no proxy but the settings',
 //! keeps no cookie.

@@ -192,3 +192,20 @@ fn a_delivery_from_the_deliver_topic_is_made_at_once() {
     let sent = receiver.requests()[0].received_at;
     assert!(sent.elapsed().is_ok_and(|since| since < SOON) && sent < SystemTime::now());
 }
+
+#[test]
+fn an_address_that_may_not_be_called_gets_nothing() {
+    let receiver = Receiver::always(200);
+    let flow = Fixture::with("egress", |setup| setup.set("egress", "allow", "[]"));
+    flow.subscribe("inward", &receiver.url("/"), &["*"], json!({}));
+    let connector = flow.start();
+    let words = "url: is refused: the address is loopback and not in egress.allow";
+    connector.wait_log(SOON, words);
+    flow.event("evt_1", "order.created");
+    flow.wait_settled(1);
+    assert_eq!(receiver.count(), 0);
+    let url = receiver.url("/");
+    let created = flow.setup.run(&["subscriptions", "create", "x", "--url", &url, "--event", "*"]);
+    let told = String::from_utf8_lossy(&created.stderr);
+    assert!(!created.status.success() && told.contains(words), "{told}");
+}

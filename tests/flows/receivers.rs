@@ -6,7 +6,9 @@ use std::process::{Command, Stdio};
 use serde_json::json;
 
 use crate::fixture::{Fixture, SECRET, SOON, told};
+use crate::support::free_port;
 use crate::support::libraries::{Language, Snippet};
+use crate::support::process::Process;
 use crate::support::receiver::Receiver;
 
 #[path = "../receivers/genuine.rs"]
@@ -125,4 +127,55 @@ fn the_readmes_receiver_in_rust_and_the_command_verify_what_is_sent() {
     let old = ["--secret", SECRET, "--id", id, "--timestamp", "1", "--signature", signature];
     check(&old, &request.body, (1, "rejected: the timestamp is too old"));
     check(&["--secret", SECRET, "--signature", signature], b"", (2, "--id"));
+}
+
+#[test]
+fn the_listening_command_verifies_and_answers_as_it_is_told() {
+    let folder = tempfile::tempdir().expect("the temporary folder is writable");
+    let address = format!("127.0.0.1:{}", free_port());
+    let mut listen = Command::new(env!("CARGO_BIN_EXE_kafka-webhooks"));
+    listen.args([
+        "listen",
+        "--bodies",
+        "--address",
+        &address,
+        "--secret",
+        OTHER,
+        "--secret",
+        SECRET,
+    ]);
+    let log = folder.path().join("listen.log");
+    let listen = Process::start("listen", &mut listen, &log, folder.path());
+    let flow = Fixture::new("listen");
+    let subscribe = |id: &str, query: &str, more| {
+        flow.subscribe(id, &format!("http://{address}/{id}?{query}"), &["*"], more);
+    };
+    subscribe("fails-once", "fail=1&retry-after=1", json!({"retry": {"schedule": ["0s"]}}));
+    subscribe("gone", "status=410", json!({}));
+    subscribe("redirects", "redirect=http://127.0.0.1:9/", json!({"noRetryOn": [307]}));
+    subscribe("hangs", "hang", json!({"timeout": "300ms", "retry": {"schedule": []}}));
+    subscribe("forged", "", json!({"secret": "another", "noRetryOn": [401]}));
+    let _connector = flow.start();
+    flow.event("evt_1", "order.created");
+    let mut found: Vec<_> = flow.audit(6).iter().map(told).collect();
+    found.sort();
+    let expected = [
+        "fails-once evt_1 #1 retrying http-status",
+        "fails-once evt_1 #2 delivered ok",
+        "forged evt_1 #1 dead-lettered http-status",
+        "gone evt_1 #1 dead-lettered gone",
+        "hangs evt_1 #1 dead-lettered exhausted",
+        "redirects evt_1 #1 dead-lettered http-status",
+    ];
+    assert_eq!(found, expected, "{}", listen.log());
+    let log = listen.log();
+    for line in [
+        "/fails-once evt_1 order.created attempt 2, ",
+        "signature verified -> 200",
+        "signature rejected (no signature matches) -> 401",
+        "signature verified -> nothing",
+        r#""data":{"order":"evt_1"}"#,
+    ] {
+        assert!(log.contains(line), "{line}:\n{log}");
+    }
 }

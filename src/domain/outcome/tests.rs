@@ -208,6 +208,14 @@ fn reasons_are_the_contracts_words_and_read_back() {
     }
 }
 
+#[test]
+fn our_own_faults_are_not_the_receivers() {
+    let receivers = Reason::ALL.into_iter().filter(|reason| reason.is_receivers());
+    let receivers: Vec<_> = receivers.map(Reason::as_str).collect();
+    let expect = "http-status timeout connect dns tls reset protocol gone exhausted";
+    assert_eq!(receivers.join(" "), expect);
+}
+
 fn check_retry_after(header: &str, expect: Option<u64>) {
     assert_eq!(retry_after(header, NOW), expect.map(seconds), "{header:?}");
 }
@@ -243,6 +251,8 @@ fn what_is_neither_seconds_nor_a_date_is_no_wish() {
     check_retry_after("2025-01-15T10:32:00Z", None);
     // A date that contradicts its weekday says nothing for sure.
     check_retry_after("Thu, 15 Jan 2025 10:32:00 GMT", None);
+    check_retry_after("Thursday, 15-Jan-25 10:32:00 GMT", None);
+    check_retry_after("Thu Jan 15 10:32:00 2025", None);
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Credentials of a subscription's requests: the field `auth`.
 
+use std::fmt;
+
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use rustls_pki_types::pem::PemObject as _;
@@ -36,7 +38,7 @@ pub enum Auth {
 }
 
 /// What a token is fetched with.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct ClientCredentials {
     /// The token endpoint.
     pub token_url: Url,
@@ -50,6 +52,14 @@ pub struct ClientCredentials {
     pub audience: Option<Box<str>>,
     /// Where id and secret stand.
     pub authentication: ClientAuthentication,
+}
+
+/// Shows nothing that may be a secret; the URL may hold one as well.
+impl fmt::Debug for ClientCredentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let place = &self.authentication;
+        f.debug_struct("ClientCredentials").field("authentication", place).finish_non_exhaustive()
+    }
 }
 
 /// Where a client's id and secret stand in the request for a token: RFC 6749, section 2.3.1.

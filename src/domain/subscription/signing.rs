@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use super::headers::signature_header;
 use super::parse::NOT_SUPPORTED;
 use super::reader::{Field, Object, Problems, each};
+use crate::domain::secret::Secret;
 use crate::domain::signature::{LiveKey, Scheme, SchemeKind, SigningKey};
 
 /// Reads `secret` or `secrets`, of which one must be there.
@@ -33,11 +34,12 @@ fn live_key(field: Field, p: &mut Problems) -> Option<LiveKey> {
 
 fn key(field: Field, p: &mut Problems) -> Option<SigningKey> {
     let (path, text) = field.text(p)?;
-    if text.starts_with("enc:v1:") {
+    let text = Secret::new(text);
+    if text.reveal().starts_with("enc:v1:") {
         p.add(&path, format!("is encrypted, which {NOT_SUPPORTED}"));
         return None;
     }
-    SigningKey::parse(&text).map_err(|problem| p.add(&path, problem.to_string())).ok()
+    SigningKey::parse(text.reveal()).map_err(|problem| p.add(&path, problem.to_string())).ok()
 }
 
 fn time(field: Field, p: &mut Problems) -> Option<Timestamp> {

@@ -216,7 +216,7 @@ fn credentials_that_would_stand_where_others_do_are_refused() {
 
 #[test]
 fn credentials_are_never_shown() {
-    let oauth2 = json!({"type": "oauth2", "tokenUrl": "https://example.com/", "clientId": "id", "clientSecret": "hunter2"});
+    let oauth2 = json!({"type": "oauth2", "tokenUrl": "https://example.com/?key=hunter2", "clientId": "id", "clientSecret": "hunter2"});
     for auth in [oauth2, json!({"type": "bearer", "token": "hunter2"})] {
         let found = subscription("crm", &json!({ "auth": auth }));
         let shown = format!("{found:?} {:?}", found.auth);

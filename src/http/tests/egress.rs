@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::server::{Server, answer};
 use super::*;
@@ -88,4 +89,27 @@ async fn a_name_that_nobody_knows_is_a_failure_of_dns() {
     let sender = sender_to(&Table::default(), &[]);
     let failure = send_to(&sender, "http://one.example:8080/").await.end.expect_err("it fails");
     assert_eq!(failure.reason, Reason::Dns, "{failure:?}");
+}
+
+#[tokio::test]
+async fn a_name_whose_servers_hang_is_looked_up_once_however_many_ask() {
+    let asked = Arc::<AtomicUsize>::default();
+    let client = client::builder(&settings(), Lookup::Hanging(asked.clone()));
+    let sender = Sender::with_client(&settings(), client.expect("the settings are good"));
+    let sender = sender.expect("a client");
+    let attempt = |name: &str| {
+        let url = format!("http://{name}.example:8080/");
+        attempt(EVENT, &[], &json!({"url": url, "timeout": "200ms"}))
+    };
+    for _ in 0..2 {
+        let (one, other) = (attempt("one"), attempt("one"));
+        let (one, other) = tokio::join!(send(&sender, &one), send(&sender, &other));
+        for attempted in [one, other] {
+            let failure = attempted.end.expect_err("nobody answers");
+            assert_eq!(failure.reason, Reason::Timeout, "{failure:?}");
+        }
+    }
+    assert_eq!(asked.load(Ordering::SeqCst), 1);
+    assert!(send(&sender, &attempt("two")).await.end.is_err());
+    assert_eq!(asked.load(Ordering::SeqCst), 2);
 }

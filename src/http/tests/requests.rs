@@ -1,6 +1,6 @@
 //! What goes out.
 
-use super::server::{Seen, Server, answer};
+use super::server::{Reply, Seen, Server, answer, with_length};
 use super::*;
 use crate::domain::outcome::Reason;
 use crate::domain::signature::{verify_standard, verify_x_webhook};
@@ -152,4 +152,22 @@ async fn a_body_larger_than_allowed_is_not_sent() {
     assert_eq!(value.len(), 1025);
     let expect = (Reason::TooLarge, "the body has 1025 bytes, 1024 are allowed");
     check_unsent(&value, json!({"payload": "raw"}), expect).await;
+}
+
+#[tokio::test]
+async fn a_connection_that_closes_under_a_request_costs_no_request_twice() {
+    const ATTEMPTS: usize = 50;
+    let closing = Reply::Last(with_length(OK, 2, b"ok"));
+    let mut server = Server::start(|_| closing).await;
+    let (sender, url) = (sender(), url("http", server.port));
+    let mut taken = 0;
+    for _ in 0..ATTEMPTS {
+        match send_to(&sender, &url).await.end {
+            Ok(_) => taken += 1,
+            // It closed in the moment of writing: nobody knows what became of the request, and the domain repeats it.
+            Err(failure) => assert_eq!(failure.reason, Reason::Reset, "{failure:?}"),
+        }
+    }
+    assert_eq!(server.seen().len(), taken);
+    assert!(taken > ATTEMPTS / 2, "{taken}");
 }
