@@ -174,6 +174,7 @@ impl DeliveryEnding {
             due_at,
             first_at: self.first_at,
             origin: Some(self.event.origin.clone()),
+            source: Some(self.event.source.clone()),
             reason: Some(reason),
             status: self.status(),
         };
@@ -191,6 +192,7 @@ impl DeliveryEnding {
         let carried = Carried {
             id: Some(self.event.id.clone()),
             origin: Some(self.event.origin.clone()),
+            source: Some(self.event.source.clone()),
             due_at: Some(due),
             first_at: self.first_at,
             ..carried

@@ -1,6 +1,7 @@
 //! The core: it decides, and does nothing else.
 
 pub mod audit;
+pub mod cloudevent;
 pub mod decode;
 pub mod ending;
 pub mod engine;

@@ -70,6 +70,9 @@ fn describe(headers: &mut HeaderMap, attempt: &Attempt) -> Result<(), Failure> {
     headers.insert(X_WEBHOOK_ID.clone(), text(id, "the event's id")?);
     headers.insert(X_WEBHOOK_EVENT.clone(), text(&event.event_type, "the event's type")?);
     headers.insert(X_WEBHOOK_ATTEMPT.clone(), HeaderValue::from(*number));
+    for (name, value) in payload::headers(event, subscription.payload) {
+        headers.insert(own_name(&name)?, text(&value, "an attribute of the event")?);
+    }
     Ok(())
 }
 

@@ -50,7 +50,7 @@ pub(super) fn read(
     for (name, field) in fields {
         let name = name.to_ascii_lowercase();
         let signed = schemes.iter().flat_map(Scheme::headers).any(|written| written == name);
-        let reserved = name.starts_with("webhook-") || name.starts_with("x-webhook-");
+        let reserved = ["webhook-", "x-webhook-", "ce-"].iter().any(|own| name.starts_with(own));
         let problem = match name_problem(&name) {
             Some(problem) => Some(problem),
             None if signed || reserved => Some("is a header of the connector's own"),

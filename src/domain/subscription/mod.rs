@@ -130,6 +130,10 @@ pub enum Payload {
     Envelope,
     /// The record's value, byte for byte.
     Raw,
+    /// A CloudEvent in structured mode.
+    CloudEvents,
+    /// A CloudEvent in binary mode: its data, with the attributes in headers.
+    CloudEventsBinary,
 }
 
 /// What the connector's settings allow a subscription.

@@ -174,7 +174,8 @@ fn payload(field: Field, p: &mut Problems) -> Option<Payload> {
     match text.as_str() {
         "envelope" => return Some(Payload::Envelope),
         "raw" => return Some(Payload::Raw),
-        "cloudevents" | "cloudevents-binary" => p.add(&path, NOT_SUPPORTED),
+        "cloudevents" => return Some(Payload::CloudEvents),
+        "cloudevents-binary" => return Some(Payload::CloudEventsBinary),
         _ => p.add(&path, "must be envelope, raw, cloudevents or cloudevents-binary"),
     }
     None

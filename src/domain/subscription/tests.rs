@@ -185,11 +185,27 @@ fn what_this_version_lacks_is_refused_and_never_ignored() {
     for name in ["auth", "filter", "rateLimit", "transform"] {
         check(json!({name: "x"}), &[&format!("{name}: {unsupported}")]);
     }
-    for payload in ["cloudevents", "cloudevents-binary"] {
-        check(json!({"payload": payload}), &[&format!("payload: {unsupported}")]);
-    }
     let expect = format!("secret: is encrypted, which {unsupported}");
     check(json!({"secret": "enc:v1:k:aGk="}), &[&expect]);
+}
+
+#[test]
+fn payloads_go_by_their_names() {
+    let names = [
+        ("envelope", Payload::Envelope),
+        ("raw", Payload::Raw),
+        ("cloudevents", Payload::CloudEvents),
+        ("cloudevents-binary", Payload::CloudEventsBinary),
+    ];
+    for (name, payload) in names {
+        assert_eq!(subscription("crm", &json!({"payload": name})).payload, payload);
+    }
+    let expect = "payload: must be envelope, raw, cloudevents or cloudevents-binary";
+    check(json!({"payload": "xml"}), &[expect]);
+    check(
+        json!({"headers": {"ce-id": "x"}}),
+        &["headers.ce-id: is a header of the connector's own"],
+    );
 }
 
 #[test]

@@ -173,6 +173,7 @@ fn due(due: Timestamp) -> Carried {
         due_at: Some(due),
         first_at: None,
         origin: None,
+        source: None,
         reason: None,
         status: None,
     }
