@@ -16,6 +16,7 @@ use crate::ops::health::Health;
 use crate::ops::server::Server;
 use crate::ops::{logs, metrics};
 use crate::pipeline::{self, Stopped, Stopper};
+use crate::schema::Translator;
 
 /// How long problems at the start may pass by themselves, and how often is looked.
 const SETTLE: Duration = Duration::from_secs(3);
@@ -53,9 +54,11 @@ pub fn run(config: &Config) -> Result<(), Failure> {
     let sender = Sender::new(&Settings::from(&config.delivery));
     let sender =
         sender.map_err(|error| Failure::of(format!("the HTTP client can't start: {error}")))?;
+    let translator = Translator::new(config)
+        .map_err(|error| Failure::of(format!("the registry's client can't start: {error}")))?;
     let batch_size = admin::batch_size(&connection);
     let handle = runtime.handle().clone();
-    let stopped = pipeline::run(config, batch_size, sender, handle, health, stopper);
+    let stopped = pipeline::run(config, batch_size, sender, translator, handle, health, stopper);
     drop(_entered);
     runtime.shutdown_timeout(LEFTOVERS);
     match stopped {

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use reqwest::{Client, ClientBuilder, redirect};
+use reqwest::{Certificate, Client, ClientBuilder, redirect};
 
 use crate::config::Delivery;
 
@@ -101,4 +101,23 @@ pub(super) fn builder(settings: &Settings) -> Result<ClientBuilder, SetupError> 
         .http2_keep_alive_timeout(PING_TIMEOUT)
         .http2_initial_stream_window_size(STREAM_WINDOW)
         .http2_initial_connection_window_size(CONNECTION_WINDOW))
+}
+
+/// Describes the client that asks the schema registry; its deadline is set by who uses it. `ca` are the PEM certificates
+/// of the authorities to trust; `None` trusts those of the system.
+///
+/// # Errors
+/// [`SetupError::Client`] if there is no certificate among them.
+pub fn registry_client(ca: Option<&[u8]>) -> Result<ClientBuilder, SetupError> {
+    let builder = Client::builder()
+        .user_agent(concat!("kafka-webhooks/", env!("CARGO_PKG_VERSION")))
+        .redirect(redirect::Policy::none())
+        .no_proxy();
+    let Some(ca) = ca else { return Ok(builder) };
+    let failed = |problem: String| SetupError::Client(problem.into());
+    let ca = Certificate::from_pem_bundle(ca).map_err(|error| failed(error.to_string()))?;
+    if ca.is_empty() {
+        return Err(failed("registry.ca_file holds no certificate".to_owned()));
+    }
+    Ok(builder.tls_certs_only(ca))
 }

@@ -33,7 +33,7 @@ use crate::domain::engine::Attempt;
 use crate::domain::outcome::{Answer, Attempted, Failure};
 use crate::domain::tiers;
 
-pub use client::{Settings, SetupError};
+pub use client::{Settings, SetupError, registry_client};
 
 /// Makes attempts; clones share one pool of connections.
 #[derive(Clone, Debug)]

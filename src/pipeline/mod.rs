@@ -8,5 +8,6 @@ mod inbox;
 mod membership;
 mod run;
 mod session;
+mod translations;
 
 pub use run::{Stopped, Stopper, run};

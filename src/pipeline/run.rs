@@ -18,6 +18,7 @@ use crate::domain::tiers::Wheel;
 use crate::http::Sender;
 use crate::kafka::Connection;
 use crate::ops::health::Health;
+use crate::schema::Translator;
 
 /// Sessions that may fail in a row before the process gives up.
 const FAILURES_MAX: u32 = 5;
@@ -68,6 +69,7 @@ pub fn run(
     config: &Config,
     batch_size: usize,
     sender: Sender,
+    translator: Translator,
     runtime: Handle,
     health: Arc<Health>,
     stopper: Stopper,
@@ -75,7 +77,8 @@ pub fn run(
     // Set already if this thread ran a connector before; then it is the same.
     let _ = stopper.0.driver.set(std::thread::current());
     let connection = Connection::new(config);
-    let surroundings = Surroundings { connection, runtime, sender, health, stopper, batch_size };
+    let surroundings =
+        Surroundings { connection, runtime, sender, translator, health, stopper, batch_size };
     let mut failures = 0;
     loop {
         let started = Instant::now();

@@ -26,6 +26,7 @@ use crate::kafka::{Connection, KafkaError};
 use crate::ops::health::Health;
 use crate::pipeline::{self, Stopped, Stopper};
 use crate::receiver::{self, Received};
+use crate::schema::Translator;
 
 /// The longest that the demo may take.
 const DEADLINE: Duration = Duration::from_secs(40);
@@ -54,12 +55,15 @@ pub fn run(out: &mut impl Write) -> Result<(), Failure> {
     }
     let sender = Sender::new(&Settings::from(&config.delivery));
     let sender = sender.map_err(|error| Failure::of(format!("no HTTP client: {error}")))?;
+    let translator = Translator::new(&config)
+        .map_err(|error| Failure::of(format!("no client for a registry: {error}")))?;
     let stopper = Stopper::default();
     let health = Arc::new(Health::new(config.ops.stall_after));
     std::thread::scope(|scope| {
         let connector = scope.spawn(|| {
             let handle = runtime.handle().clone();
-            pipeline::run(&config, BATCH_SIZE, sender, handle, health.clone(), stopper.clone())
+            let (health, stopper) = (health.clone(), stopper.clone());
+            pipeline::run(&config, BATCH_SIZE, sender, translator, handle, health, stopper)
         });
         let tail = Tail::start(&connection, topics.iter().map(String::as_str));
         let told =

@@ -1,0 +1,92 @@
+//! Records whose values a schema has to explain, at most one a partition: behind it, its partition waits.
+
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+use tokio::runtime::Handle;
+use tokio::task::AbortHandle;
+
+use super::inbox::{Inbox, Input};
+use crate::domain::decode::Translation;
+use crate::domain::engine::PartitionId;
+use crate::domain::record::Record;
+use crate::kafka::consumer::Part;
+use crate::schema::Translator;
+
+/// The records of one member that are being translated, or are and wait to be taken up.
+pub(super) struct Translations {
+    part: Part,
+    translator: Translator,
+    runtime: Handle,
+    inbox: Arc<Inbox>,
+    held: FxHashMap<PartitionId, Held>,
+}
+
+enum Held {
+    Running { _task: Task },
+    Done(Record, Translation),
+}
+
+/// A task that ends when it is dropped: nobody wants what it would bring.
+struct Task(AbortHandle);
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Translations {
+    pub(super) fn new(
+        part: Part,
+        translator: Translator,
+        runtime: Handle,
+        inbox: Arc<Inbox>,
+    ) -> Self {
+        Self { part, translator, runtime, inbox, held: FxHashMap::default() }
+    }
+
+    /// Translates the record of a partition that holds none: now, or as a task whose end comes through the inbox.
+    pub(super) fn begin(&mut self, id: PartitionId, record: Record) {
+        let value = record.value.clone().expect("only a record with a value needs a schema");
+        let held = match self.translator.at_once(&value) {
+            Some(translation) => Held::Done(record, translation),
+            None => {
+                let (translator, inbox, part) =
+                    (self.translator.clone(), self.inbox.clone(), self.part);
+                let task = self.runtime.spawn(async move {
+                    let translation = translator.translate(value, &record.origin).await;
+                    inbox.push(Input::Translated(part, id, record, translation));
+                });
+                Held::Running { _task: Task(task.abort_handle()) }
+            }
+        };
+        self.held.insert(id, held);
+    }
+
+    /// Takes note of what a task brought. It may be late: its partition was let go of meanwhile.
+    pub(super) fn done(&mut self, id: PartitionId, record: Record, translation: Translation) {
+        if let Some(held) = self.held.get_mut(&id) {
+            *held = Held::Done(record, translation);
+        }
+    }
+
+    /// Tells whether a partition waits for its record's translation.
+    pub(super) fn is_running(&self, id: PartitionId) -> bool {
+        matches!(self.held.get(&id), Some(Held::Running { .. }))
+    }
+
+    /// Takes the record that is translated.
+    pub(super) fn take(&mut self, id: PartitionId) -> Option<(Record, Translation)> {
+        let done = |held: &Held| matches!(held, Held::Done(..));
+        match self.held.get(&id).is_some_and(done).then(|| self.held.remove(&id)).flatten()? {
+            Held::Done(record, translation) => Some((record, translation)),
+            Held::Running { .. } => None,
+        }
+    }
+
+    /// Drops the record of a partition that was let go of.
+    pub(super) fn forget(&mut self, id: PartitionId) {
+        self.held.remove(&id);
+    }
+}
