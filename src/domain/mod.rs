@@ -20,4 +20,5 @@ pub mod source;
 pub mod status;
 pub mod subscription;
 pub mod tiers;
+pub mod transform;
 pub mod units;

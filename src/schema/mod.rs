@@ -23,7 +23,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tracing::{info, warn};
 
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::domain::decode::{Translation, Unreadable};
 use crate::domain::record::Origin;
 use crate::ops::metrics::{Asked, registry_asked};
@@ -55,13 +55,16 @@ impl Translator {
     /// # Errors
     /// The registry's client can't be set up; the program can't start then.
     pub fn new(config: &Config) -> Result<Self, String> {
-        let settings = &config.registry;
+        Self::of(&config.registry, config.delivery.max_body)
+    }
+
+    fn of(settings: &config::Registry, max: usize) -> Result<Self, String> {
         Ok(Self(Arc::new(Shared {
             registry: Registry::new(settings)?,
             cache: Cache::new(settings.cache_max),
             unknown_retries: settings.unknown_retries,
             retry_wait: settings.retry_wait,
-            max: config.delivery.max_body,
+            max,
             waiting: AtomicUsize::new(0),
         })))
     }

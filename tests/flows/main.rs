@@ -4,6 +4,7 @@
 mod support;
 
 mod batches;
+mod cloudevents;
 mod commands;
 mod delivery;
 mod demo;
@@ -13,4 +14,6 @@ mod guarantees;
 mod harness;
 mod input;
 mod instances;
+mod registry;
 mod retry;
+mod transform;

@@ -366,7 +366,7 @@ impl World {
             Ending::Delivery(ending) => match ending.next {
                 Next::DeadLetter(_) => self.summary.dead_letters += 1,
                 Next::Move(..) => self.summary.moves += 1,
-                Next::Delivered | Next::Retry(..) => {}
+                Next::Delivered | Next::Retry(..) | Next::Skipped(_) => {}
             },
             Ending::Unreadable(_) => self.summary.dead_letters += 1,
         }

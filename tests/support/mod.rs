@@ -9,13 +9,16 @@ pub mod breakable;
 pub mod broker;
 pub mod connector;
 pub mod exchange;
+pub mod gate;
 pub mod java;
 pub mod process;
 pub mod producer;
 pub mod reader;
 pub mod receiver;
 pub mod record;
+pub mod registry;
 pub mod scope;
+pub mod third_party;
 
 use std::net::TcpListener;
 

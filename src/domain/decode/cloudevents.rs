@@ -198,7 +198,9 @@ fn others(record: &Record) -> Result<Vec<(Box<str>, Bytes)>, Unreadable> {
     for header in &record.headers.0 {
         let Some(name) = header.name.strip_prefix("ce_") else { continue };
         let Some(value) = &header.value else { continue };
-        if matches!(name, "specversion" | "id" | "source" | "type" | "time") {
+        // Others have their place elsewhere; some producers repeat the content type here.
+        let placed = ["specversion", "id", "source", "type", "time", "datacontenttype"];
+        if placed.contains(&name) || matches!(name, "data" | "data_base64") {
             continue;
         }
         let value = json_string(header_text("ce_…", value)?);

@@ -6,8 +6,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::domain::decode::tests::{record, source};
-use crate::domain::decode::{Identity, decode};
+use crate::domain::decode::tests::{self, record, source};
 use crate::domain::event::Event;
 use crate::domain::source::Format;
 
@@ -17,9 +16,7 @@ fn event(data: &str) -> Event {
 }
 
 fn event_of(value: &str, headers: &[(&str, &str)]) -> Event {
-    let record = record(value, headers);
-    let identity = Identity { origin: record.origin.clone(), id: None };
-    decode(&source(Format::Envelope), record, identity).expect("it reads")
+    tests::event(source(Format::Envelope), record(value, headers))
 }
 
 const ORDER: &str = r#"{"amount":150,"price":1.5,"currency":"USD","ok":true,"none":null,"big":18446744073709551615,

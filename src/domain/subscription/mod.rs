@@ -18,6 +18,7 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 use url::Url;
 
+use super::expression::Expression;
 use super::pattern::EventPattern;
 use super::record::Offset;
 use super::retry::Schedule;
@@ -100,8 +101,10 @@ pub struct Subscription {
     pub signing: Signing,
     /// Headers added to its requests, at most 32, names in lower case.
     pub headers: Vec<(Box<str>, Box<str>)>,
-    /// What its bodies hold.
+    /// What its bodies hold, unless `transform` makes them.
     pub payload: Payload,
+    /// What makes its bodies.
+    pub transform: Option<Box<Expression>>,
     /// The deadline of one attempt, 100 ms to 5 min; `None` is the connector's.
     pub timeout: Option<Duration>,
     /// When failed attempts are repeated; `None` is the connector's schedule.

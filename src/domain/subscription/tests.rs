@@ -182,7 +182,7 @@ fn null_is_absent() {
 #[test]
 fn what_this_version_lacks_is_refused_and_never_ignored() {
     let unsupported = "is not supported by this version";
-    for name in ["auth", "filter", "rateLimit", "transform"] {
+    for name in ["auth", "filter", "rateLimit"] {
         check(json!({name: "x"}), &[&format!("{name}: {unsupported}")]);
     }
     let expect = format!("secret: is encrypted, which {unsupported}");
@@ -205,6 +205,18 @@ fn payloads_go_by_their_names() {
     check(
         json!({"headers": {"ce-id": "x"}}),
         &["headers.ce-id: is a header of the connector's own"],
+    );
+}
+
+#[test]
+fn a_transform_is_compiled_and_stands_alone() {
+    assert!(subscription("crm", &json!({"transform": "{'a': data}"})).transform.is_some());
+    check(
+        json!({"transform": "{'a': nothing}", "payload": "raw"}),
+        &[
+            "payload: must not stand beside `transform`, which makes the body",
+            "transform: line 1 column 7: there is no variable `nothing`, only id, type, time, tenant, topic, key, headers, data",
+        ],
     );
 }
 
@@ -351,7 +363,6 @@ const FIELDS: &[&str] = &[
     "topics",
     "filter",
     "payload",
-    "transform",
     "signatures",
     "headers",
     "auth",
@@ -364,6 +375,7 @@ const FIELDS: &[&str] = &[
 ];
 
 proptest! {
+    // But for an expression's, which holds no secret and is told by its names.
     #[test]
     fn no_problem_repeats_a_value(
         changes in prop::collection::btree_map(prop::sample::select(FIELDS), wrong_value(), 1..8),
