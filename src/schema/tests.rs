@@ -240,6 +240,9 @@ async fn without_a_registry_nothing_is_asked() {
     let plain = translator.at_once(&Bytes::from_static(b"{\"a\":1}"));
     let expect = "the value is not in the wire format: no zero and schema id";
     assert_eq!(plain, Some(Err(Unreadable(expect.into()))));
+    let beyond = translator.at_once(&Bytes::from_static(&[0, 0x80, 0, 0, 0, 1]));
+    let expect = "no schema has the id 2147483648: they go to 2147483647";
+    assert_eq!(beyond, Some(Err(Unreadable(expect.into()))));
 }
 
 #[tokio::test]

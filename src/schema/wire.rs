@@ -2,10 +2,13 @@
 
 use bytes::Bytes;
 
-use crate::domain::decode::Unreadable;
+use crate::domain::decode::{NO_WIRE_FORMAT, Unreadable};
 
 /// The bytes ahead of the payload: a zero and the schema's id, big-endian.
 const PREFIX: usize = 5;
+
+/// The largest id: registries count in signed integers, and what one says of a larger id is anyone's guess.
+const ID_MAX: u32 = i32::MAX.cast_unsigned();
 
 /// What is left to read.
 pub(super) struct Reader<'a>(pub(super) &'a [u8]);
@@ -58,7 +61,12 @@ impl<'a> Reader<'a> {
 /// It isn't in the wire format.
 pub(super) fn split(value: &Bytes) -> Result<(u32, Bytes), Unreadable> {
     match value.first_chunk::<PREFIX>() {
-        Some([0, a, b, c, d]) => Ok((u32::from_be_bytes([*a, *b, *c, *d]), value.slice(PREFIX..))),
-        _ => Err(Unreadable("the value is not in the wire format: no zero and schema id".into())),
+        Some([0, id @ ..]) => match u32::from_be_bytes(*id) {
+            id if id > ID_MAX => {
+                Err(Unreadable(format!("no schema has the id {id}: they go to {ID_MAX}")))
+            }
+            id => Ok((id, value.slice(PREFIX..))),
+        },
+        _ => Err(Unreadable(NO_WIRE_FORMAT.into())),
     }
 }

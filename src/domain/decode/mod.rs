@@ -46,6 +46,9 @@ pub struct Identity {
 /// What a schema makes of a record's value: JSON, or why it can't. Found outside, because schemas are far away.
 pub type Translation = Result<Bytes, Unreadable>;
 
+/// Why a value has no schema that could be asked for.
+pub const NO_WIRE_FORMAT: &str = "the value is not in the wire format: no zero and schema id";
+
 /// What a format finds in a record, before it is checked.
 struct Reading {
     id: Option<Box<str>>,
@@ -90,9 +93,10 @@ fn read(
         Format::Envelope => envelope::read(value)?,
         Format::CloudEvents => cloudevents::read(record, value)?,
         Format::Json => json::read(value)?,
-        Format::Registry => {
-            json::read(translated.as_ref().expect("what needs a schema comes translated"))?
-        }
+        Format::Registry => match &translated {
+            Some(json) => json::read(json)?,
+            None => return Err(Unreadable(NO_WIRE_FORMAT.into())),
+        },
     };
     if let Some(selector) = &source.event_type {
         reading.event_type = Some(selected.required("event_type", selector)?);

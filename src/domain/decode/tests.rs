@@ -229,6 +229,8 @@ fn what_a_schema_makes_of_a_record_is_its_data() {
         r#"orders-3-42 a.b 2025-01-15T10:30:00.000Z - {"type":"a.b"}"#,
     );
     check(Err(Unreadable("no such schema".into())), "unreadable: no such schema");
+    let expect = format!("unreadable: {NO_WIRE_FORMAT}");
+    assert_eq!(summary(&source, record("{}", &[])), expect);
 }
 
 #[test]
@@ -250,7 +252,7 @@ proptest! {
     ) {
         let mut record = record("", &[("content-type", &content_type)]);
         record.value = Some(value.into());
-        for format in [Format::Envelope, Format::CloudEvents, Format::Json] {
+        for format in [Format::Envelope, Format::CloudEvents, Format::Json, Format::Registry] {
             let mut source = source(format);
             source.event_type = Some(Selector::Pointer("/a".into()));
             summary(&source, record.clone());

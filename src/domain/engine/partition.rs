@@ -155,8 +155,12 @@ impl Partition {
 
     /// Tells whether a schema has to say what a record holds before it is taken up.
     pub(super) fn needs_schema(&self, record: &Record, policy: &Policy) -> bool {
+        // The wire format begins with a zero, which no JSON does: the rest is seldom looked at.
+        if record.value.as_ref().and_then(|value| value.first()) != Some(&0) {
+            return false;
+        }
         let is_registry = |source: &Arc<Source>| source.format == Format::Registry;
-        let of_source = match self.role {
+        let has_schema = match self.role {
             Role::Events => self.source.is_some_and(|index| is_registry(policy.sources.get(index))),
             // What it carries is judged with the record.
             Role::Deliver | Role::Tier(_) => match Carried::read(&record.headers) {
@@ -164,9 +168,7 @@ impl Partition {
                 Err(_) => false,
             },
         };
-        of_source
-            && record.value.as_ref().is_some_and(|value| !value.is_empty())
-            && self.window.plan(record.origin.offset) != Plan::Settled
+        has_schema && self.window.plan(record.origin.offset) != Plan::Settled
     }
 
     /// Reads a record and makes it the head; `translation` is what its schema makes of it, if it needs one.
