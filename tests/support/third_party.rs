@@ -38,13 +38,12 @@ pub fn python<A: AsRef<OsStr>>(script: &str, arguments: &[A], input: &str) -> St
     static PYTHON: LazyLock<PathBuf> = LazyLock::new(|| {
         let wanted = scripts("python").join("requirements.txt");
         let key = fs::read(&wanted).expect("the repository holds it");
-        let folder = fetched_once("python", &key, |into| {
+        fetched_once("python", &key, |into| {
             // Packages in a folder of their own, which may be moved, as a virtual environment may not.
             let mut pip = Command::new("python3");
             pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]);
             run(pip.arg("--target").arg(into).arg("-r").arg(&wanted), "");
-        });
-        folder
+        })
     });
     let mut command = Command::new("python3");
     command.arg(scripts("python").join(script)).args(arguments).env("PYTHONPATH", &*PYTHON);
