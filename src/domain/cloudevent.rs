@@ -165,8 +165,14 @@ fn percent_encoded(value: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use proptest::prelude::*;
+    use proptest::sample::select;
+
     use super::*;
     use crate::domain::decode::tests::{event, record, source};
+    use crate::domain::decode::{Identity, decode};
     use crate::domain::source::{Format, Selector};
 
     const BINARY: [(&str, &str); 6] = [
@@ -286,6 +292,52 @@ mod tests {
             ],
             br#"{"at":"2025-02-01T00:00:00Z"}"#,
         );
+    }
+
+    /// The members of a structured event, mostly good ones.
+    fn members() -> impl Strategy<Value = Vec<(&'static str, String)>> {
+        let name =
+            select(vec!["time", "datacontenttype", "data", "data_base64", "ext", "ext", "a_B"]);
+        let value = select(vec![
+            "\"2025-01-01T00:00:00Z\"",
+            "\"text/plain\"",
+            "\"aGk=\"",
+            "\"aGk\"",
+            "\"\\ud83d\\ude00\"",
+            "\"\\ud83d\"",
+            "\"\\u0000é\"",
+            "1e999",
+            "-0.0",
+            "12345678901234567890",
+            "true",
+            "null",
+            "{\"a\":[]}",
+            "[]",
+            "\"application/x+json; a=b\"",
+        ]);
+        prop::collection::vec((name, value.prop_map(str::to_owned)), 0..5)
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_read_can_be_sent(members in members()) {
+            let mut value = r#"{"specversion":"1.0","id":"1","source":"s","type":"t""#.to_owned();
+            for (name, member) in &members {
+                value.push_str(&format!(",\"{name}\":{member}"));
+            }
+            value.push('}');
+            let record = record(&value, &[("content-type", "application/cloudevents+json")]);
+            let identity = Identity { origin: record.origin.clone(), id: None };
+            if let Ok(event) = decode(&Arc::new(source(Format::CloudEvents)), record, None, identity) {
+                let structured = structured(&event);
+                let _: &serde_json::value::RawValue =
+                    serde_json::from_slice(&structured).expect("JSON");
+                super::data(&event);
+                for (_, value) in super::headers(&event) {
+                    prop_assert!(value.bytes().all(|byte| byte.is_ascii_graphic()));
+                }
+            }
+        }
     }
 
     #[test]

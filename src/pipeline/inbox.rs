@@ -38,8 +38,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// Where inputs gather until the driver takes them.
 ///
 /// Its length is bounded by what causes inputs: attempts in flight, one batch, one lookup an assignment, one translation a
-/// partition; and who could
-/// cause more waits, by [`Inbox::push_in_turn`].
+/// partition; and who could cause more waits, by [`Inbox::push_in_turn`].
 #[derive(Default)]
 pub(super) struct Inbox {
     queue: Mutex<Vec<Input>>,

@@ -25,6 +25,7 @@ use tracing::{info, warn};
 
 use crate::config::{self, Config};
 use crate::domain::decode::{Translation, Unreadable};
+use crate::domain::headers::truncated;
 use crate::domain::record::Origin;
 use crate::ops::metrics::{Asked, registry_asked};
 use cache::Cache;
@@ -32,6 +33,9 @@ use registry::{Registry, Schema, Trouble};
 
 /// The largest value that is read on the spot; what is larger would keep others waiting.
 const AT_ONCE_MAX: usize = 64 << 10;
+
+/// The most bytes of a problem that are logged.
+const PROBLEM_MAX: usize = 512;
 
 /// Translates values into JSON; clones share schemas.
 #[derive(Clone)]
@@ -145,6 +149,7 @@ async fn ask(registry: &Registry, id: u32) -> Result<Result<Schema, String>, Tro
         Err(Trouble::Unavailable(_)) => Asked::Failed,
     });
     if let Ok(Err(problem)) = &schema {
+        let problem = truncated(problem, PROBLEM_MAX);
         warn!(schema = id, %problem, "a schema can't be used: its records are dead letters");
     }
     schema
@@ -166,6 +171,7 @@ struct Waiting(Arc<Shared>);
 impl Waiting {
     fn new(shared: Arc<Shared>, origin: &Origin, reason: &str) -> Self {
         if shared.waiting.fetch_add(1, Ordering::Relaxed) == 0 {
+            let reason = truncated(reason, PROBLEM_MAX);
             warn!(record = %origin, %reason, "the schema registry can't be reached: what needs a schema waits");
         }
         Self(shared)

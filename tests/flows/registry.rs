@@ -81,6 +81,38 @@ fn what_confluents_serialisers_write_is_delivered_as_json() {
 }
 
 #[test]
+fn schemas_as_text_are_followed_into_their_references_and_json_stays_as_it_is() {
+    let receiver = Receiver::always(200);
+    let (flow, setup) = flow("registry-text", &shared().url());
+    flow.subscribe("crm", &receiver.url("/"), &["*"], json!({"payload": "cloudevents-binary"}));
+    let protos = repository("tests/third_party");
+    let text = |name: &str| fs::read_to_string(protos.join(name)).expect("it is there");
+    let subject = flow.scope.topic("money");
+    shared().register(&subject, "PROTOBUF", &text("money.proto"), &[]);
+    let references = [("money.proto", subject.as_str())];
+    let wide = flow.scope.topic("wide");
+    let wide = shared().register(&wide, "PROTOBUF", &text("wide.proto"), &references);
+    let object = r#"{"type":"object"}"#;
+    let object = shared().register(&flow.scope.topic("object"), "JSON", object, &[]);
+    let mut connector = setup.start();
+    connector.wait_ready(SOON);
+    // shop.Orders.Wide is the second message in the second: total { cents: 7 }.
+    let message = in_wire_format(wide, &[4, 2, 2, 0x0a, 2, 8, 7]);
+    let json = r#"{"n": 1.0,"n":12345678901234567890, "s":"\u0041"}"#;
+    let record =
+        |name: &str, value| Draft::new("k", value).header("type", "made").header("id", name);
+    let object = in_wire_format(object, json.as_bytes());
+    flow.scope.produce_all("things", [record("protobuf", message), record("json", object)]);
+    for request in receiver.wait_count(SOON, 2) {
+        let expect = match request.header("ce-id") {
+            "json" => json,
+            _ => r#"{"total":{"cents":"7"}}"#,
+        };
+        assert_eq!(std::str::from_utf8(&request.body), Ok(expect));
+    }
+}
+
+#[test]
 fn a_registry_that_is_away_holds_its_partitions_back_and_loses_nothing() {
     let receiver = Receiver::always(200);
     let gate = Gate::closed(shared().port());

@@ -6,6 +6,16 @@ use crate::fixture::{Fixture, SOON, told};
 use crate::support::receiver::Receiver;
 
 #[test]
+fn the_examples_can_be_applied_as_they_are() {
+    let flow = Fixture::new("examples");
+    let examples = concat!(env!("CARGO_MANIFEST_DIR"), "/config/subscriptions");
+    let applied = flow.setup.run(&["subscriptions", "apply", "-f", examples]);
+    assert!(applied.status.success(), "{}", String::from_utf8_lossy(&applied.stderr));
+    let said = String::from_utf8_lossy(&applied.stdout).into_owned();
+    assert_eq!(said, "created pagerduty\ncreated slack\ncreated teams\n");
+}
+
+#[test]
 fn a_transform_makes_the_body_skips_or_is_a_dead_letter() {
     let receiver = Receiver::always(200);
     let flow = Fixture::new("transform");

@@ -9,6 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use serde::Deserialize;
 use serde::de::{Error as _, MapAccess, Visitor};
+use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::envelope::raw_or_null;
@@ -121,6 +122,7 @@ fn structured(value: &Bytes) -> Result<Reading, Unreadable> {
             return Err(Unreadable("the CloudEvent has both `data` and `data_base64`".into()));
         }
         (Some(data), None) if !is_json && data.get().starts_with('"') => {
+            text("data", Some(data))?;
             (DataKind::Text, Some(data))
         }
         (Some(data), None) => (DataKind::Json, Some(data)),
@@ -128,11 +130,16 @@ fn structured(value: &Bytes) -> Result<Reading, Unreadable> {
         (None, None) => (DataKind::None, None),
     };
     let others = event.others.into_iter().map(|(name, raw)| {
-        // Types of attributes (JSON format, section 2.2): what isn't a string, number or boolean is none of them.
-        if raw.get().starts_with(['{', '[']) {
-            return Err(Unreadable("an attribute of the CloudEvent is an object or a list".into()));
+        // Types of attributes: JSON format, section 2.2. What can't be read by itself, such as half a surrogate pair or
+        // a number that no double holds, is none either.
+        match serde_json::from_str(raw.get()) {
+            Ok(Value::String(_) | Value::Number(_) | Value::Bool(_)) => {
+                Ok((name, value.slice_ref(raw.get().as_bytes())))
+            }
+            _ => Err(Unreadable(
+                "an attribute of the CloudEvent is neither a string, a number nor a boolean".into(),
+            )),
         }
-        Ok((name, value.slice_ref(raw.get().as_bytes())))
     });
     let time = text("time", event.time)?;
     let cloud = CloudAttributes {

@@ -148,7 +148,14 @@ fn what_is_no_cloudevent_is_unreadable() {
     };
     with(r#""data":1,"data_base64":"aGk=""#, "the CloudEvent has both `data` and `data_base64`");
     with(r#""data_base64":"a b""#, "`data_base64` is not base64");
-    with(r#""ext":{}"#, "an attribute of the CloudEvent is an object or a list");
+    with(
+        r#""ext":{}"#,
+        "an attribute of the CloudEvent is neither a string, a number nor a boolean",
+    );
+    for half in [r#""ext":"\ud800""#, r#""ext":1e999"#] {
+        with(half, "an attribute of the CloudEvent is neither a string, a number nor a boolean");
+    }
+    with(r#""datacontenttype":"text/plain","data":"\ud800""#, "`data` is not a string");
     with(
         r#""a b":1"#,
         "a name of an attribute is longer than 64 or has other characters than A-Z a-z 0-9 _ -",

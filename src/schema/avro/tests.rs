@@ -133,6 +133,12 @@ fn named_types_and_references_are_followed() {
     let expect = r#"{"total":{"cents":1,"of":{"cents":2,"of":null}},"lines":[{"price":{"cents":3,"of":null}}]}"#;
     assert_eq!(json, Ok(Bytes::from_static(expect.as_bytes())));
     assert!(AvroSchema::parse(order, &[money]).is_err(), "a reference is missing");
+    let twice = r#"{"type":"record","name":"T","fields":[
+        {"name":"a","type":{"type":"fixed","name":"D","size":2,"logicalType":"decimal","precision":4,"scale":1}},
+        {"name":"b","type":"D"},
+        {"name":"c","type":{"type":"enum","name":"E","symbols":["X"]}},
+        {"name":"d","type":"E"}]}"#;
+    check(twice, &[4, 0xe2, 4, 0xe2, 0, 0], r#"{"a":"125.0","b":"125.0","c":"X","d":"X"}"#);
 }
 
 #[test]
