@@ -92,7 +92,7 @@ fn schemas_as_text_are_followed_into_their_references_and_json_stays_as_it_is() 
     let references = [("money.proto", subject.as_str())];
     let wide = flow.scope.topic("wide");
     let wide = shared().register(&wide, "PROTOBUF", &text("wide.proto"), &references);
-    let object = r#"{"type":"object"}"#;
+    let object = r#"{"$schema":"http://json-schema.org/draft-07/schema#","type":"object"}"#;
     let object = shared().register(&flow.scope.topic("object"), "JSON", object, &[]);
     let mut connector = setup.start();
     connector.wait_ready(SOON);

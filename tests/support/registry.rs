@@ -47,7 +47,7 @@ impl Registry {
         let mut process = Process::start("the registry", &mut command, &log, folder.path());
         let deadline = Instant::now() + START_TIMEOUT;
         let url = format!("http://127.0.0.1:{port}/apis/ccompat/v7/subjects");
-        while request(|client| client.get(&url)).is_none() {
+        while request(|client| client.get(&url)).is_err() {
             let ended = process.exited();
             assert!(
                 ended.is_none() && Instant::now() < deadline,
@@ -86,7 +86,7 @@ impl Registry {
         let answer = request(|client| {
             client.post(&url).header("content-type", "application/json").body(body.to_string())
         });
-        let id = answer.as_ref().and_then(|answer| answer["id"].as_u64());
+        let id = answer.as_ref().ok().and_then(|answer| answer["id"].as_u64());
         let id = id.unwrap_or_else(|| panic!("{subject} was not registered: {answer:?}"));
         u32::try_from(id).expect("ids have 32 bits")
     }
@@ -97,8 +97,10 @@ pub fn in_wire_format(id: u32, payload: &[u8]) -> Vec<u8> {
     [&[0], id.to_be_bytes().as_slice(), payload].concat()
 }
 
-/// Makes a request and returns its answer, if it is one of success.
-fn request(build: impl FnOnce(&reqwest::Client) -> reqwest::RequestBuilder) -> Option<Value> {
+/// Makes a request and returns its answer, or what is wrong with it.
+fn request(
+    build: impl FnOnce(&reqwest::Client) -> reqwest::RequestBuilder,
+) -> Result<Value, String> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -106,9 +108,12 @@ fn request(build: impl FnOnce(&reqwest::Client) -> reqwest::RequestBuilder) -> O
     let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(20)).build();
     let client = client.expect("a client can be built");
     runtime.block_on(async {
-        let response = build(&client).send().await.ok()?;
-        let is_success = response.status().is_success();
-        let body = response.bytes().await.ok()?;
-        is_success.then(|| serde_json::from_slice(&body).ok()).flatten()
+        let response = build(&client).send().await.map_err(|error| error.to_string())?;
+        let status = response.status();
+        let body = response.text().await.map_err(|error| error.to_string())?;
+        match serde_json::from_str(&body) {
+            Ok(answer) if status.is_success() => Ok(answer),
+            _ => Err(format!("{status} {body}")),
+        }
     })
 }
