@@ -7,6 +7,9 @@ use clap::Parser;
 use kafka_webhooks::cli::{self, Cli, Command, Failure};
 use kafka_webhooks::kafka::Connection;
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     match execute(&cli) {

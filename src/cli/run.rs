@@ -9,13 +9,13 @@ use tracing::{info, warn};
 
 use super::Failure;
 use crate::config::Config;
-use crate::http::{Sender, Settings};
+use crate::http::Settings;
 use crate::kafka::preflight::{Finding, Severity, preflight};
 use crate::kafka::{Connection, admin};
 use crate::ops::health::Health;
 use crate::ops::server::Server;
 use crate::ops::{logs, metrics};
-use crate::pipeline::{self, Stopped, Stopper};
+use crate::pipeline::{self, Couriers, Stopped, Stopper};
 use crate::schema::Translator;
 
 /// How long problems at the start may pass by themselves, and how often is looked.
@@ -51,14 +51,12 @@ pub fn run(config: &Config) -> Result<(), Failure> {
     runtime.spawn(stop_on_signal(signals()?, stopper.clone()));
     let connection = Connection::new(config);
     look_ahead(&connection)?;
-    let sender = Sender::new(&Settings::from(&config.delivery));
-    let sender =
-        sender.map_err(|error| Failure::of(format!("the HTTP client can't start: {error}")))?;
-    let translator = Translator::new(config)
+    let couriers = Couriers::start(&Settings::from(&config.delivery));
+    let couriers = couriers.map_err(|error| Failure::of(error.to_string()))?;
+    let translator = Translator::new(config, runtime.handle().clone())
         .map_err(|error| Failure::of(format!("the registry's client can't start: {error}")))?;
     let batch_size = admin::batch_size(&connection);
-    let handle = runtime.handle().clone();
-    let stopped = pipeline::run(config, batch_size, sender, translator, handle, health, stopper);
+    let stopped = pipeline::run(config, batch_size, couriers, translator, health, stopper);
     drop(_entered);
     runtime.shutdown_timeout(LEFTOVERS);
     match stopped {
@@ -70,9 +68,10 @@ pub fn run(config: &Config) -> Result<(), Failure> {
     }
 }
 
+/// Makes the runtime of what is not the work itself: the ops port and signals.
 fn runtime() -> Result<Runtime, Failure> {
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("http").build();
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let runtime = builder.worker_threads(1).enable_all().thread_name("ops").build();
     runtime.map_err(|error| Failure::of(format!("the runtime can't start: {error}")))
 }
 

@@ -49,8 +49,12 @@ impl<'a> Connection<'a> {
     /// Returns the settings of a consumer that shares the group's partitions. `part` tells the members of one instance
     /// apart.
     pub(super) fn group_consumer(&self, part: &str) -> ClientConfig {
-        let preferred =
-            [("topic.metadata.refresh.interval.ms", "30000"), ("statistics.interval.ms", "5000")];
+        let preferred = [
+            ("topic.metadata.refresh.interval.ms", "30000"),
+            ("statistics.interval.ms", "5000"),
+            // A member hears of a rebalance with the answer to its heartbeat: the default of 3 s is waited by all others.
+            ("heartbeat.interval.ms", "1000"),
+        ];
         let mut client = self.client(&[&READER[..], &preferred].concat(), &READER_OWNED);
         client.set("group.id", &self.0.kafka.group_id);
         client.set("partition.assignment.strategy", "cooperative-sticky");
@@ -112,10 +116,12 @@ const COMMON: [(&str, &str); 3] = [
 ];
 
 /// Preferences of consumers.
-const READER: [(&str, &str); 2] = [
+const READER: [(&str, &str); 3] = [
     // The default of a second makes the intake saw-tooth once the prefetch is full.
     ("fetch.queue.backoff.ms", "5"),
-    ("queued.max.messages.kbytes", "1024"),
+    // Of each partition, so that many of them don't take much. A larger record comes alone.
+    ("queued.max.messages.kbytes", "256"),
+    ("fetch.message.max.bytes", "262144"),
 ];
 
 const READER_OWNED: [(&str, &str); 4] = [

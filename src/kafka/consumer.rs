@@ -8,15 +8,16 @@
 //! queue is read only when there is room for a record, and librdkafka bounds what it fetches ahead: back-pressure
 //! without pausing, which would throw away what was fetched.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use rdkafka::consumer::base_consumer::PartitionQueue;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerGroupMetadata};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::{Offset as KafkaOffset, TopicPartitionList};
+use rustc_hash::FxHashMap;
 use tracing::{error, warn};
 
 use super::Connection;
@@ -56,14 +57,78 @@ impl Part {
 
 type Wake = Arc<dyn Fn() + Send + Sync>;
 
+/// How often every queue is looked at, whether it has called or not: a call that got lost costs no more.
+const LOOK: Duration = Duration::from_millis(100);
+
 /// The member of the group that this process is.
 pub struct GroupConsumer {
     consumer: Arc<BaseConsumer<Context>>,
-    queues: HashMap<TopicPartition, PartitionQueue<Context>>,
+    /// Whether the client has something to say.
+    called: Called,
+    queues: FxHashMap<TopicPartition, Queue>,
     /// Records that came before their partition had a queue; they are ahead of those in it.
-    early: HashMap<TopicPartition, VecDeque<Record>>,
+    early: FxHashMap<TopicPartition, VecDeque<Record>>,
     start: Start,
     wake: Wake,
+    next_look: Instant,
+}
+
+/// Set by a queue that has something, so that empty ones aren't asked.
+#[derive(Clone, Default)]
+struct Called(Arc<AtomicBool>);
+
+impl Called {
+    /// Returns what a queue calls when it isn't empty any more.
+    fn callback(&self, wake: &Wake) -> impl Fn() + Send + Sync + 'static {
+        let (called, wake) = (self.clone(), wake.clone());
+        move || {
+            called.set();
+            wake();
+        }
+    }
+
+    fn set(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    /// Takes the call. To be done before the queue is looked at: one that comes meanwhile stays.
+    fn take(&self) -> bool {
+        self.0.load(Ordering::Relaxed) && self.0.swap(false, Ordering::Acquire)
+    }
+}
+
+/// What has been fetched of one partition.
+struct Queue {
+    records: PartitionQueue<Context>,
+    called: Called,
+}
+
+/// Takes the records of one partition that have been fetched, in their order.
+pub struct Fetched<'a> {
+    name: &'a TopicPartition,
+    early: Option<&'a mut VecDeque<Record>>,
+    queue: Option<&'a Queue>,
+}
+
+impl Iterator for Fetched<'_> {
+    type Item = Record;
+
+    fn next(&mut self) -> Option<Record> {
+        if let Some(record) = self.early.as_mut().and_then(|early| early.pop_front()) {
+            return Some(record);
+        }
+        let queue = self.queue.filter(|queue| queue.called.take())?;
+        let polled = queue.records.poll(Duration::ZERO)?;
+        // There may be more.
+        queue.called.set();
+        match polled {
+            Ok(message) => Some(record(&message, Some(self.name))),
+            Err(error) => {
+                client_error(&error, &format!("{} can't be fetched for now", self.name));
+                None
+            }
+        }
+    }
 }
 
 /// Who a member was, and in which generation of the group, when it was assigned partitions or asked to give some back.
@@ -82,12 +147,13 @@ impl GroupConsumer {
         let context = Context::default();
         let client = connection.group_consumer(part.name());
         let mut consumer: BaseConsumer<Context> = client.create_with_context(context)?;
-        let waker = wake.clone();
-        consumer.set_nonempty_callback(move || waker());
+        let called = Called::default();
+        consumer.set_nonempty_callback(called.callback(&wake));
         consumer.subscribe(&part.topics(connection.config()))?;
         let (queues, early) = Default::default();
         let start = Start::of(connection.config(), part);
-        Ok(Self { consumer: Arc::new(consumer), queues, early, start, wake })
+        let (consumer, next_look) = (Arc::new(consumer), Instant::now());
+        Ok(Self { consumer, called, queues, early, start, wake, next_look })
     }
 
     /// Returns who the member is now. To be asked when partitions are assigned, before they are
@@ -96,8 +162,16 @@ impl GroupConsumer {
         self.consumer.group_metadata().map(Identity)
     }
 
-    /// Serves the client and returns what the group had to say.
-    pub fn poll(&mut self) -> Vec<Notice> {
+    /// Serves the client and returns what the group had to say. `now` is the clock's.
+    pub fn poll(&mut self, now: Instant) -> Vec<Notice> {
+        if self.next_look <= now {
+            self.next_look = now + LOOK;
+            self.called.set();
+            self.queues.values().for_each(|queue| queue.called.set());
+        }
+        if !self.called.take() {
+            return Vec::new();
+        }
         let mut fatal = None;
         while let Some(polled) = self.consumer.poll(Duration::ZERO) {
             match polled {
@@ -159,29 +233,20 @@ impl GroupConsumer {
         self.consumer.pause(&list)?;
         for Committed { name, .. } in partitions {
             let queue = self.consumer.split_partition_queue(&name.topic, name.partition);
-            let mut queue = queue.ok_or(KafkaError::Subscription(name.to_string()))?;
-            let wake = self.wake.clone();
-            queue.set_nonempty_callback(move || wake());
-            self.queues.insert(name.clone(), queue);
+            let mut records = queue.ok_or(KafkaError::Subscription(name.to_string()))?;
+            let called = Called::default();
+            records.set_nonempty_callback(called.callback(&self.wake));
+            // What was there before is not called for.
+            called.set();
+            self.queues.insert(name.clone(), Queue { records, called });
         }
         self.consumer.resume(&list)
     }
 
-    /// Takes the next record of a partition, if one has been fetched.
-    pub fn fetch(&mut self, name: &TopicPartition) -> Option<Record> {
-        if !self.early.is_empty()
-            && let Some(record) = self.early.get_mut(name).and_then(VecDeque::pop_front)
-        {
-            return Some(record);
-        }
-        let queue = self.queues.get(name)?;
-        match queue.poll(Duration::ZERO)? {
-            Ok(message) => Some(record(&message, Some(name))),
-            Err(error) => {
-                client_error(&error, &format!("{name} can't be fetched for now"));
-                None
-            }
-        }
+    /// Returns what has been fetched of a partition.
+    pub fn fetched<'a>(&'a mut self, name: &'a TopicPartition) -> Fetched<'a> {
+        let early = if self.early.is_empty() { None } else { self.early.get_mut(name) };
+        Fetched { name, early, queue: self.queues.get(name) }
     }
 
     /// Gives partitions back to the group.

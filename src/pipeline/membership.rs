@@ -124,8 +124,8 @@ impl Membership {
     ///
     /// # Errors
     /// The consumer is of no use any more; the text says why.
-    pub(super) fn poll(&mut self, engine: &mut Engine) -> Result<(), String> {
-        for notice in self.consumer.poll() {
+    pub(super) fn poll(&mut self, engine: &mut Engine, now: Instant) -> Result<(), String> {
+        for notice in self.consumer.poll(now) {
             match notice {
                 Notice::Assigned(names) => self.assigned(names)?,
                 Notice::Revoked(names) => self.revoked(names, engine),
@@ -207,6 +207,7 @@ impl Membership {
     pub(super) fn pull(&mut self, engine: &mut Engine, now: Timestamp) -> bool {
         let mut pulled = false;
         for (name, id) in &mut self.hand {
+            let mut fetched = self.consumer.fetched(name);
             for _ in 0..TURN {
                 if !engine.has_room(*id) || self.translations.is_running(*id) {
                     break;
@@ -216,7 +217,7 @@ impl Membership {
                     engine.translated(*id, record, translation, now);
                     continue;
                 }
-                let Some(record) = self.consumer.fetch(name) else { break };
+                let Some(record) = fetched.next() else { break };
                 pulled = true;
                 if went_back(engine, *id, &record) {
                     warn!(topic = %name.topic, partition = name.partition, offset = record.origin.offset.0,

@@ -1,13 +1,15 @@
 //! The pipeline: the tasks that move deliveries along. They carry what the engine decides and bring back what happened.
 //!
 //! Threads: one drives the engine and reads the consumer (`session`), one writes transactions (`kafka::ledger`), one
-//! follows the subscriptions (`kafka::subscriptions`); attempts run as tasks on the runtime. All that happens reaches
+//! follows the subscriptions (`kafka::subscriptions`), one a core makes attempts (`couriers`). All that happens reaches
 //! the driver through one inbox, so that the engine sees a single order of events.
 
+mod couriers;
 mod inbox;
 mod membership;
 mod run;
 mod session;
 mod translations;
 
+pub use couriers::{Couriers, HireError};
 pub use run::{Stopped, Stopper, run};

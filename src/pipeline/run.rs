@@ -6,16 +6,15 @@ use std::sync::{Arc, OnceLock};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
 
-use tokio::runtime::Handle;
 use tracing::{error, info};
 
+use super::couriers::Couriers;
 use super::session::{End, Session, Surroundings};
 use crate::config::Config;
 use crate::domain::engine::{Engine, Policy};
 use crate::domain::outcome::RetryRules;
 use crate::domain::retry::Schedule;
 use crate::domain::tiers::Wheel;
-use crate::http::Sender;
 use crate::kafka::Connection;
 use crate::ops::health::Health;
 use crate::schema::Translator;
@@ -63,14 +62,11 @@ pub enum Stopped {
 }
 
 /// Runs the connector on the calling thread until it is stopped.
-///
-/// Attempts run on `runtime`, whose threads must not be the calling one.
 pub fn run(
     config: &Config,
     batch_size: usize,
-    sender: Sender,
+    couriers: Couriers,
     translator: Translator,
-    runtime: Handle,
     health: Arc<Health>,
     stopper: Stopper,
 ) -> Stopped {
@@ -78,7 +74,7 @@ pub fn run(
     let _ = stopper.0.driver.set(std::thread::current());
     let connection = Connection::new(config);
     let surroundings =
-        Surroundings { connection, runtime, sender, translator, health, stopper, batch_size };
+        Surroundings { connection, couriers, translator, health, stopper, batch_size };
     let mut failures = 0;
     loop {
         let started = Instant::now();

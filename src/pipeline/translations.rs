@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
-use tokio::runtime::Handle;
 use tokio::task::AbortHandle;
 
 use super::inbox::{Inbox, Input};
@@ -17,7 +16,6 @@ use crate::schema::Translator;
 pub(super) struct Translations {
     part: Part,
     translator: Translator,
-    runtime: Handle,
     inbox: Arc<Inbox>,
     held: FxHashMap<PartitionId, Held>,
 }
@@ -37,13 +35,8 @@ impl Drop for Task {
 }
 
 impl Translations {
-    pub(super) fn new(
-        part: Part,
-        translator: Translator,
-        runtime: Handle,
-        inbox: Arc<Inbox>,
-    ) -> Self {
-        Self { part, translator, runtime, inbox, held: FxHashMap::default() }
+    pub(super) fn new(part: Part, translator: Translator, inbox: Arc<Inbox>) -> Self {
+        Self { part, translator, inbox, held: FxHashMap::default() }
     }
 
     /// Translates the record of a partition that holds none: now, or as a task whose end comes through the inbox.
@@ -54,7 +47,7 @@ impl Translations {
             None => {
                 let (translator, inbox, part) =
                     (self.translator.clone(), self.inbox.clone(), self.part);
-                let task = self.runtime.spawn(async move {
+                let task = self.translator.runtime().spawn(async move {
                     let translation = translator.translate(value, &record.origin).await;
                     inbox.push(Input::Translated(part, id, record, translation));
                 });

@@ -21,6 +21,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::runtime::Handle;
 use tracing::{info, warn};
 
 use crate::config::{self, Config};
@@ -42,6 +43,7 @@ const PROBLEM_MAX: usize = 512;
 pub struct Translator(Arc<Shared>);
 
 struct Shared {
+    runtime: Handle,
     /// `None` if no source needs one.
     registry: Option<Registry>,
     cache: Cache,
@@ -54,16 +56,18 @@ struct Shared {
 }
 
 impl Translator {
-    /// Makes a translator without schemas; the registry is asked when the first value comes.
+    /// Makes a translator without schemas; the registry is asked when the first value comes. What takes time runs on
+    /// `runtime`, whose threads must not be the driver's.
     ///
     /// # Errors
     /// The registry's client can't be set up; the program can't start then.
-    pub fn new(config: &Config) -> Result<Self, String> {
-        Self::of(&config.registry, config.delivery.max_body)
+    pub fn new(config: &Config, runtime: Handle) -> Result<Self, String> {
+        Self::of(&config.registry, config.delivery.max_body, runtime)
     }
 
-    fn of(settings: &config::Registry, max: usize) -> Result<Self, String> {
+    fn of(settings: &config::Registry, max: usize, runtime: Handle) -> Result<Self, String> {
         Ok(Self(Arc::new(Shared {
+            runtime,
             registry: Registry::new(settings)?,
             cache: Cache::new(settings.cache_max),
             unknown_retries: settings.unknown_retries,
@@ -71,6 +75,11 @@ impl Translator {
             max,
             waiting: AtomicUsize::new(0),
         })))
+    }
+
+    /// Returns where translations that take time run.
+    pub fn runtime(&self) -> &Handle {
+        &self.0.runtime
     }
 
     /// Returns how many values wait for a registry that can't be reached.

@@ -103,7 +103,7 @@ fn settings(urls: &[&str]) -> config::Registry {
 }
 
 fn translator(settings: &config::Registry) -> Translator {
-    Translator::of(settings, 1000).expect("the settings are good")
+    Translator::of(settings, 1000, Handle::current()).expect("the settings are good")
 }
 
 /// Translates the text `a` by schema 7.
@@ -137,7 +137,8 @@ async fn a_schema_is_asked_for_once_and_then_it_is_here() {
 #[tokio::test]
 async fn large_values_are_translated_elsewhere() {
     let stub = Stub::start(text_schema, None).await;
-    let translator = Translator::of(&settings(&[&stub.url()]), 1 << 20).expect("good settings");
+    let translator = Translator::of(&settings(&[&stub.url()]), 1 << 20, Handle::current())
+        .expect("the settings are good");
     translated(&translator).await.expect("it is read");
     // 100 000 letters, and their number as a varint.
     let value = [&[0, 0, 0, 0, 7, 0xc0, 0x9a, 0x0c][..], &[b'x'; 100_000]].concat();
@@ -264,7 +265,7 @@ async fn a_registry_is_trusted_by_the_authorities_of_the_file() {
     translated(&translator(&settings)).await.expect("it is trusted");
 
     settings.ca = Some(b"no certificate".to_vec());
-    assert!(Translator::of(&settings, 1000).is_err());
+    assert!(Translator::of(&settings, 1000, Handle::current()).is_err());
     settings.ca = None;
     let translator = translator(&settings);
     let waits = translator.clone();

@@ -1,4 +1,4 @@
-//! A real Apache Kafka in one process: KRaft, loopback, everything in a temporary folder.
+//! Real Apache Kafka, one process a broker: KRaft, loopback, everything in temporary folders.
 
 use std::env;
 use std::fs;
@@ -29,8 +29,15 @@ pub struct Broker {
 }
 
 impl Broker {
-    /// Formats a fresh data folder, starts a broker on free ports, and waits until it answers.
+    /// Starts a broker that is a cluster by itself, and waits until it answers.
     pub fn start() -> Self {
+        let mut broker = Self::node(0, &[free_port()]);
+        broker.wait_until_it_answers();
+        broker
+    }
+
+    /// Formats a fresh data folder and starts node `n` of a cluster whose controllers have these ports.
+    fn node(n: usize, controllers: &[u16]) -> Self {
         let folder = tempfile::Builder::new()
             .prefix("kafka-webhooks-broker-")
             .tempdir()
@@ -38,14 +45,12 @@ impl Broker {
         let port = free_port();
         fs::write(
             folder.path().join("server.properties"),
-            properties(folder.path(), port, free_port()),
+            properties(folder.path(), port, n, controllers),
         )
         .expect("a new temporary folder is writable");
         format_storage(folder.path());
         let process = launch(folder.path());
-        let mut broker = Self { process, port, folder };
-        broker.wait_until_it_answers();
-        broker
+        Self { process, port, folder }
     }
 
     /// Returns `host:port` for clients; it stays the same over [`Broker::start_again`].
@@ -79,6 +84,21 @@ impl Broker {
         self.wait_until_it_answers();
     }
 
+    /// Lets none of its files grow past so many KiB until it starts again: as on a full disk, a write fails then.
+    pub fn bound_files(&self, kib: u32) {
+        let pid = self.process.id().to_string();
+        let limit = format!("--fsize={}", u64::from(kib) * 1024);
+        let status = Command::new("prlimit").args(["--pid", &pid, &limit]).status();
+        let status = status.unwrap_or_else(|error| panic!("can't run prlimit: {error}"));
+        assert!(status.success(), "prlimit {limit} of the broker failed: {status}");
+    }
+
+    /// Waits until the broker has ended by itself.
+    pub fn wait_until_it_fails(&mut self, timeout: Duration) {
+        let status = self.process.wait_exit(timeout);
+        assert!(!status.success(), "the broker ended as if it was asked to");
+    }
+
     fn wait_until_it_answers(&mut self) {
         let client: BaseConsumer =
             reader::client(&self.bootstrap()).create().expect("the settings of a reader are valid");
@@ -101,6 +121,32 @@ impl Broker {
                 self.process.last_lines()
             );
         }
+    }
+}
+
+/// Brokers that replicate everything to each other, so that what one leads moves when it goes.
+pub struct Cluster {
+    nodes: Vec<Broker>,
+}
+
+impl Cluster {
+    /// Starts three brokers, the fewest that can lose one and go on, and waits until all answer.
+    pub fn start() -> Self {
+        let controllers = [free_port(), free_port(), free_port()];
+        let nodes = (0..controllers.len()).map(|n| Broker::node(n, &controllers));
+        let mut cluster = Self { nodes: nodes.collect() };
+        cluster.nodes.iter_mut().for_each(Broker::wait_until_it_answers);
+        cluster
+    }
+
+    /// Returns `host:port` of all nodes, separated by commas.
+    pub fn bootstrap(&self) -> String {
+        self.nodes.iter().map(Broker::bootstrap).collect::<Vec<_>>().join(",")
+    }
+
+    /// Returns its brokers.
+    pub fn nodes(&mut self) -> &mut [Broker] {
+        &mut self.nodes
     }
 }
 
@@ -159,28 +205,37 @@ fn format_storage(folder: &Path) {
 }
 
 /// A killed broker can't register again before its session ends: a short one makes [`Broker::start_again`] fast.
-fn properties(folder: &Path, port: u16, controller_port: u16) -> String {
+fn properties(folder: &Path, port: u16, n: usize, controllers: &[u16]) -> String {
     let logs = folder.join("data");
     let logs = logs.display();
+    let controller_port = controllers[n];
+    let voters: Vec<_> =
+        controllers.iter().enumerate().map(|(n, port)| format!("{n}@127.0.0.1:{port}")).collect();
+    let voters = voters.join(",");
+    let replicas = controllers.len();
+    let in_sync = replicas.div_ceil(2);
     format!(
         "process.roles=broker,controller
-node.id=1
-controller.quorum.voters=1@127.0.0.1:{controller_port}
+node.id={n}
+controller.quorum.voters={voters}
 controller.listener.names=CONTROLLER
 listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}
 advertised.listeners=PLAINTEXT://127.0.0.1:{port}
 listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
 log.dirs={logs}
+log.index.size.max.bytes=65536
 auto.create.topics.enable=false
 message.max.bytes=10485760
+default.replication.factor={replicas}
+min.insync.replicas={in_sync}
 offsets.topic.num.partitions=4
-offsets.topic.replication.factor=1
+offsets.topic.replication.factor={replicas}
 transaction.state.log.num.partitions=4
-transaction.state.log.replication.factor=1
-transaction.state.log.min.isr=1
+transaction.state.log.replication.factor={replicas}
+transaction.state.log.min.isr={in_sync}
 transaction.abort.timed.out.transaction.cleanup.interval.ms=1000
-share.coordinator.state.topic.replication.factor=1
-share.coordinator.state.topic.min.isr=1
+share.coordinator.state.topic.replication.factor={replicas}
+share.coordinator.state.topic.min.isr={in_sync}
 broker.heartbeat.interval.ms=500
 broker.session.timeout.ms=3000
 group.initial.rebalance.delay.ms=0

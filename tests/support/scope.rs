@@ -15,6 +15,9 @@ use super::record::{Draft, Record};
 /// For what a healthy broker does at once.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
+/// As many replicas as the broker gives a topic that asks for no number.
+const BROKERS_DEFAULT: i32 = -1;
+
 /// Names that no other test uses. Functions take topic names without the prefix: `"orders"`, `"audit"`.
 pub struct Scope {
     bootstrap: String,
@@ -42,7 +45,8 @@ impl Scope {
         Self::at(&broker.bootstrap(), name)
     }
 
-    fn at(bootstrap: &str, name: &str) -> Self {
+    /// A scope on the brokers at this address.
+    pub fn at(bootstrap: &str, name: &str) -> Self {
         Self {
             bootstrap: bootstrap.to_owned(),
             prefix: format!("t-{name}-{:08x}.", rand::random::<u32>()),
@@ -75,7 +79,7 @@ impl Scope {
         let topic = self.topic(name);
         let admin: AdminClient<DefaultClientContext> =
             reader::client(&self.bootstrap).create().expect("the settings of a client are valid");
-        let mut new = NewTopic::new(&topic, partitions, TopicReplication::Fixed(1));
+        let mut new = NewTopic::new(&topic, partitions, TopicReplication::Fixed(BROKERS_DEFAULT));
         new.config = config.to_vec();
         let options = AdminOptions::new().operation_timeout(Some(TIMEOUT));
         let results = tokio::runtime::Builder::new_current_thread()

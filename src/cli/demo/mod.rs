@@ -17,14 +17,14 @@ use self::script::{EVENTS, SECRET, SUBSCRIPTIONS};
 use self::story::Story;
 use super::Failure;
 use crate::config::Config;
-use crate::http::{Sender, Settings};
+use crate::http::Settings;
 use crate::kafka::cluster::ClusterError;
 use crate::kafka::embedded::Embedded;
 use crate::kafka::tail::Tail;
 use crate::kafka::writer::{Target, Writer};
 use crate::kafka::{Connection, KafkaError};
 use crate::ops::health::Health;
-use crate::pipeline::{self, Stopped, Stopper};
+use crate::pipeline::{self, Couriers, Stopped, Stopper};
 use crate::receiver::{self, Received};
 use crate::schema::Translator;
 
@@ -53,17 +53,16 @@ pub fn run(out: &mut impl Write) -> Result<(), Failure> {
         let topic = &config.topics.subscriptions;
         writer.write(topic, Target::ByKey, id.as_bytes(), Some(definition.as_bytes()))?;
     }
-    let sender = Sender::new(&Settings::from(&config.delivery));
-    let sender = sender.map_err(|error| Failure::of(format!("no HTTP client: {error}")))?;
-    let translator = Translator::new(&config)
+    let couriers = Couriers::start(&Settings::from(&config.delivery));
+    let couriers = couriers.map_err(|error| Failure::of(error.to_string()))?;
+    let translator = Translator::new(&config, runtime.handle().clone())
         .map_err(|error| Failure::of(format!("no client for a registry: {error}")))?;
     let stopper = Stopper::default();
     let health = Arc::new(Health::new(config.ops.stall_after));
     std::thread::scope(|scope| {
         let connector = scope.spawn(|| {
-            let handle = runtime.handle().clone();
             let (health, stopper) = (health.clone(), stopper.clone());
-            pipeline::run(&config, BATCH_SIZE, sender, translator, handle, health, stopper)
+            pipeline::run(&config, BATCH_SIZE, couriers, translator, health, stopper)
         });
         let tail = Tail::start(&connection, topics.iter().map(String::as_str));
         let told =

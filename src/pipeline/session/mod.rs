@@ -12,16 +12,15 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use rand::RngExt as _;
 use rand::rngs::SmallRng;
-use tokio::runtime::Handle;
 use tracing::{info, warn};
 
+use super::couriers::Couriers;
 use super::inbox::{Inbox, Input};
 use super::membership::Membership;
 use super::run::Stopper;
 use super::translations::Translations;
-use crate::domain::engine::{Attempt, Engine};
+use crate::domain::engine::Engine;
 use crate::domain::tiers;
-use crate::http::Sender;
 use crate::kafka::Connection;
 use crate::kafka::cluster::ClusterError;
 use crate::kafka::consumer::Part;
@@ -45,8 +44,7 @@ pub(super) enum End {
 /// What outlives a session.
 pub(super) struct Surroundings<'a> {
     pub(super) connection: Connection<'a>,
-    pub(super) runtime: Handle,
-    pub(super) sender: Sender,
+    pub(super) couriers: Couriers,
     pub(super) translator: Translator,
     pub(super) health: Arc<Health>,
     pub(super) stopper: Stopper,
@@ -165,14 +163,14 @@ impl<'a> Session<'a> {
                 self.begin_stop();
             }
             self.inbox.take(&mut inputs);
-            let now = Timestamp::now();
+            let (now, instant) = (Timestamp::now(), Instant::now());
             for input in inputs.drain(..) {
                 self.handle(input, now)?;
             }
             let mut pulled = false;
             if let Some(joined) = &mut self.joined {
                 for member in [&mut joined.events, &mut joined.waiting] {
-                    member.poll(&mut self.engine)?;
+                    member.poll(&mut self.engine, instant)?;
                     if let Some(identity) = member.take_identity() {
                         joined.ledger.identify(member.part(), identity);
                     }
@@ -180,8 +178,8 @@ impl<'a> Session<'a> {
                 }
             }
             self.engine.advance(now);
-            self.carry_out(now);
-            if self.next_tick <= Instant::now() {
+            self.carry_out(now, instant);
+            if self.next_tick <= instant {
                 self.tick(now);
                 self.watch_ledger()?;
             }
@@ -250,11 +248,10 @@ impl<'a> Session<'a> {
     fn join(&mut self) -> Result<(), String> {
         let (registry, invalid) = self.engine.subscriptions();
         info!(subscriptions = registry.len(), invalid, "subscriptions read");
-        let Surroundings { connection, batch_size, translator, runtime, .. } = self.surroundings;
+        let Surroundings { connection, batch_size, translator, .. } = self.surroundings;
         let failed = |error| ClusterError::from(error).to_string();
         let join = |part| {
-            let inbox = self.inbox.clone();
-            let translations = Translations::new(part, translator.clone(), runtime.clone(), inbox);
+            let translations = Translations::new(part, translator.clone(), self.inbox.clone());
             Membership::join(connection, part, &self.inbox, translations).map_err(failed)
         };
         let (events, waiting) = (join(Part::Events)?, join(Part::Waiting)?);
@@ -287,18 +284,18 @@ impl<'a> Session<'a> {
     }
 
     /// Does what the engine has decided.
-    fn carry_out(&mut self, now: Timestamp) {
+    fn carry_out(&mut self, now: Timestamp, instant: Instant) {
         let Some(joined) = &mut self.joined else { return };
         // No attempt is made before its outcome could be written.
         while self.producer_ready
             && let Some(attempt) = self.engine.poll_attempt(now)
         {
             let timeout = attempt.subscription.timeout.unwrap_or(self.surroundings.timeout());
-            self.in_air_until = self.in_air_until.max(Instant::now() + timeout);
-            attempt_in_background(self.surroundings, &self.inbox, attempt);
+            self.in_air_until = self.in_air_until.max(instant + timeout);
+            self.surroundings.couriers.attempt(attempt, &self.inbox);
         }
         if let Some(batch) = self.engine.poll_batch(now) {
-            self.on_its_way = Some(Instant::now());
+            self.on_its_way = Some(instant);
             joined.ledger.write(batch);
         }
         let engine = &mut self.engine;
@@ -326,13 +323,4 @@ impl<'a> Session<'a> {
         let until = self.engine.next_wake(now).map_or(REST, |wake| tiers::until(wake, now));
         self.inbox.wait(until.min(REST));
     }
-}
-
-/// Makes an attempt as a task of its own; its end comes through the inbox.
-fn attempt_in_background(surroundings: &Surroundings, inbox: &Arc<Inbox>, attempt: Attempt) {
-    let (sender, inbox) = (surroundings.sender.clone(), inbox.clone());
-    surroundings.runtime.spawn(async move {
-        let attempted = sender.send(&attempt, Timestamp::now()).await;
-        inbox.push(Input::Attempted(attempt.id, attempt.subscription, attempted));
-    });
 }

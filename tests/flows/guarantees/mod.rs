@@ -2,7 +2,9 @@
 
 mod load;
 
+mod full_disk;
 mod kill;
+mod leaders;
 mod liveness;
 mod outage;
 mod schedule;

@@ -1,0 +1,101 @@
+//! Couriers: the threads that make attempts.
+//!
+//! Each has a runtime and connections of its own, so that a request, its connection and its timers live on one thread
+//! and wake no other. They decide nothing.
+
+use std::cell::Cell;
+use std::num::NonZero;
+use std::sync::Arc;
+use std::{fmt, io, thread};
+
+use jiff::Timestamp;
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+use super::inbox::{Inbox, Input};
+use crate::domain::engine::Attempt;
+use crate::http::{Sender, Settings, SetupError};
+
+/// The most attempts that a courier takes on before those under way have their turn.
+const TURN: usize = 64;
+
+/// All couriers. Dropping them ends their threads, and with them the attempts that run.
+pub struct Couriers {
+    /// A queue each; the limit of attempts in flight bounds them.
+    queues: Vec<UnboundedSender<Errand>>,
+    next: Cell<usize>,
+}
+
+/// An attempt to make, and where to tell of its end.
+struct Errand {
+    attempt: Attempt,
+    inbox: Arc<Inbox>,
+}
+
+/// Why there can be no couriers.
+#[derive(Debug)]
+pub enum HireError {
+    /// The HTTP client can't be set up.
+    Sender(SetupError),
+    /// The system has no room for a thread or its runtime.
+    Thread(io::Error),
+}
+
+impl fmt::Display for HireError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sender(error) => write!(f, "the HTTP client can't start: {error}"),
+            Self::Thread(error) => write!(f, "a thread for requests can't start: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for HireError {}
+
+impl Couriers {
+    /// Starts a courier for each core.
+    ///
+    /// # Errors
+    /// [`HireError`]; the program can't start then.
+    pub fn start(settings: &Settings) -> Result<Self, HireError> {
+        let cores = thread::available_parallelism().map_or(1, NonZero::get);
+        let queues = (0..cores).map(|_| {
+            let sender = Sender::new(settings).map_err(HireError::Sender)?;
+            start(sender).map_err(HireError::Thread)
+        });
+        Ok(Self { queues: queues.collect::<Result<_, _>>()?, next: Cell::new(0) })
+    }
+
+    /// Has the next courier in turn make an attempt; its end comes through the inbox.
+    pub(super) fn attempt(&self, attempt: Attempt, inbox: &Arc<Inbox>) {
+        let next = self.next.get();
+        self.next.set((next + 1) % self.queues.len());
+        let sent = self.queues[next].send(Errand { attempt, inbox: inbox.clone() });
+        sent.expect("a courier ends after its queue does");
+    }
+}
+
+fn start(sender: Sender) -> io::Result<UnboundedSender<Errand>> {
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let (queue, errands) = unbounded_channel();
+    let run = move || run(runtime, errands, sender);
+    thread::Builder::new().name("courier".into()).spawn(run)?;
+    Ok(queue)
+}
+
+fn run(runtime: Runtime, mut errands: UnboundedReceiver<Errand>, sender: Sender) {
+    runtime.block_on(async {
+        let mut turn = Vec::with_capacity(TURN);
+        while errands.recv_many(&mut turn, TURN).await > 0 {
+            for Errand { attempt, inbox } in turn.drain(..) {
+                let sender = sender.clone();
+                tokio::spawn(async move {
+                    let attempted = sender.send(&attempt, Timestamp::now()).await;
+                    inbox.push(Input::Attempted(attempt.id, attempt.subscription, attempted));
+                });
+            }
+        }
+    });
+    // Lookups of names that still run have threads of their own; nobody waits for them.
+    runtime.shutdown_background();
+}

@@ -1,0 +1,30 @@
+//! Guarantees 1 and 2 when the broker's disk is full: its writes fail, it ends, and comes back with more room.
+
+use std::time::Duration;
+
+use super::load::{LONG, Load};
+use crate::support::broker::Broker;
+use crate::support::exchange::Answer;
+use crate::support::receiver::Receiver;
+use crate::support::scope::Scope;
+
+/// Holds the events of a partition, and less than the audit of all deliveries.
+const ROOM_KIB: u32 = 1024;
+
+#[test]
+fn a_broker_whose_disk_is_full_is_waited_out() {
+    let load = Load { events: 3_000, fan_out: 5 };
+    let receiver = Receiver::start(|_, _| Answer::status(200).after(Duration::from_millis(5)));
+    let mut broker = Broker::start();
+    let flow = load.prepare(Scope::on(&broker, "full-disk"), 32, &receiver);
+    broker.bound_files(ROOM_KIB);
+    let mut connector = flow.start();
+
+    broker.wait_until_it_fails(LONG);
+    assert_eq!(connector.get("/live").0, 200, "a full disk is waited out");
+    broker.start_again();
+
+    load.check(&flow, &receiver);
+    connector.sigterm();
+    assert!(connector.wait_exit(LONG).success());
+}
