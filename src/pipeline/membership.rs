@@ -226,10 +226,10 @@ impl Membership {
                     let next = record.origin.offset.at();
                     *id = engine.assign(name.clone(), self.roles.of(&name.topic), next, "");
                 }
-                if engine.needs_schema(*id, &record) {
-                    self.translations.begin(*id, record);
-                } else {
+                if !engine.needs_schema(*id, &record) {
                     engine.record(*id, record, now);
+                } else if let Some((record, translation)) = self.translations.begin(*id, record) {
+                    engine.translated(*id, record, translation, now);
                 }
             }
         }

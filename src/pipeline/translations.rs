@@ -40,21 +40,22 @@ impl Translations {
     }
 
     /// Translates the record of a partition that holds none: now, or as a task whose end comes through the inbox.
-    pub(super) fn begin(&mut self, id: PartitionId, record: Record) {
+    pub(super) fn begin(
+        &mut self,
+        id: PartitionId,
+        record: Record,
+    ) -> Option<(Record, Translation)> {
         let value = record.value.clone().expect("only a record with a value needs a schema");
-        let held = match self.translator.at_once(&value) {
-            Some(translation) => Held::Done(record, translation),
-            None => {
-                let (translator, inbox, part) =
-                    (self.translator.clone(), self.inbox.clone(), self.part);
-                let task = self.translator.runtime().spawn(async move {
-                    let translation = translator.translate(value, &record.origin).await;
-                    inbox.push(Input::Translated(part, id, record, translation));
-                });
-                Held::Running { _task: Task(task.abort_handle()) }
-            }
-        };
-        self.held.insert(id, held);
+        if let Some(translation) = self.translator.at_once(&value) {
+            return Some((record, translation));
+        }
+        let (translator, inbox, part) = (self.translator.clone(), self.inbox.clone(), self.part);
+        let task = self.translator.runtime().spawn(async move {
+            let translation = translator.translate(value, &record.origin).await;
+            inbox.push(Input::Translated(part, id, record, translation));
+        });
+        self.held.insert(id, Held::Running { _task: Task(task.abort_handle()) });
+        None
     }
 
     /// Takes note of what a task brought. It may be late: its partition was let go of meanwhile.
@@ -71,10 +72,12 @@ impl Translations {
 
     /// Takes the record that is translated.
     pub(super) fn take(&mut self, id: PartitionId) -> Option<(Record, Translation)> {
-        let done = |held: &Held| matches!(held, Held::Done(..));
-        match self.held.get(&id).is_some_and(done).then(|| self.held.remove(&id)).flatten()? {
+        match self.held.remove(&id)? {
             Held::Done(record, translation) => Some((record, translation)),
-            Held::Running { .. } => None,
+            running @ Held::Running { .. } => {
+                self.held.insert(id, running);
+                None
+            }
         }
     }
 

@@ -98,18 +98,7 @@ fn read(
             None => return Err(Unreadable(NO_WIRE_FORMAT.into())),
         },
     };
-    if let Some(selector) = &source.event_type {
-        reading.event_type = Some(selected.required("event_type", selector)?);
-    }
-    if let Some(selector) = &source.event_id {
-        reading.id = Some(selected.required("event_id", selector)?);
-    }
-    if let Some(selector) = &source.event_time {
-        reading.time = Some(selected.time("event_time", selector)?);
-    } else if let Some(time) = &reading.time {
-        let parsed: Result<Timestamp, _> = time.parse();
-        parsed.map_err(|_| Unreadable("the timestamp is not RFC 3339".into()))?;
-    }
+    select(source, &mut reading, &mut selected)?;
     let event_type = reading.event_type.ok_or_else(|| match source.format {
         Format::Envelope => Unreadable("the envelope has no `event`".into()),
         _ => Unreadable("there is no event type".into()),
@@ -119,12 +108,6 @@ fn read(
         Some(selector) => selected.optional("tenant", selector)?,
         None => None,
     };
-    if let Some(cloud) = &mut reading.cloud {
-        cloud.time.clone_from(&reading.time);
-        if let Some(id) = &reading.id {
-            cloud.id.clone_from(id);
-        }
-    }
     let id = match (identity.id, reading.id) {
         (Some(id), _) => id,
         (None, Some(name)) => EventId::new(&name),
@@ -141,6 +124,33 @@ fn read(
         data: reading.data,
         cloud: reading.cloud,
     })
+}
+
+/// Puts what selectors find in the place of a format's own attributes.
+fn select(
+    source: &Source,
+    reading: &mut Reading,
+    selected: &mut Selected<'_>,
+) -> Result<(), Unreadable> {
+    if let Some(selector) = &source.event_type {
+        reading.event_type = Some(selected.required("event_type", selector)?);
+    }
+    if let Some(selector) = &source.event_id {
+        reading.id = Some(selected.required("event_id", selector)?);
+    }
+    if let Some(selector) = &source.event_time {
+        reading.time = Some(selected.time("event_time", selector)?);
+    } else if let Some(time) = &reading.time {
+        let parsed: Result<Timestamp, _> = time.parse();
+        parsed.map_err(|_| Unreadable("the timestamp is not RFC 3339".into()))?;
+    }
+    if let Some(cloud) = &mut reading.cloud {
+        cloud.time.clone_from(&reading.time);
+        if let Some(id) = &reading.id {
+            cloud.id.clone_from(id);
+        }
+    }
+    Ok(())
 }
 
 fn check_type(event_type: &str) -> Result<(), Unreadable> {
