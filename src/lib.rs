@@ -15,7 +15,7 @@
 //!
 //! ```text
 //! kafka::consumer ─► domain::decode ─► domain::registry ─► domain::engine ─► http ─► domain::outcome
-//!                                           ▲                    ▲                        │
+//!        └─► schema ─►┘                     ▲                    ▲                        │
 //!                           kafka::subscriptions                 └──── kafka::ledger ◄────┘
 //! ```
 //!
@@ -24,7 +24,8 @@
 //! # What is absent, by rule
 //!
 //! - `domain` has no clock, randomness, tasks, sockets, locks or environment.
-//! - Only `kafka` names rdkafka, only `http` names reqwest, only `config` reads the environment.
+//! - Only `kafka` names rdkafka, only `http` names reqwest, only `schema` names the registry's client, only
+//!   `domain::expression` names cel, only `config` reads the environment.
 //! - No payload and no secret stands in a log, a metric, an error, an audit record or Debug output.
 
 pub mod cli;
@@ -35,3 +36,4 @@ pub mod kafka;
 pub mod ops;
 pub mod pipeline;
 pub mod receiver;
+pub mod schema;

@@ -16,6 +16,7 @@ use crate::ops::health::Health;
 use crate::ops::server::Server;
 use crate::ops::{logs, metrics};
 use crate::pipeline::{self, Couriers, Stopped, Stopper};
+use crate::schema::Translator;
 
 /// How long problems at the start may pass by themselves, and how often is looked.
 const SETTLE: Duration = Duration::from_secs(3);
@@ -52,8 +53,10 @@ pub fn run(config: &Config) -> Result<(), Failure> {
     look_ahead(&connection)?;
     let couriers = Couriers::start(&Settings::from(config));
     let couriers = couriers.map_err(|error| Failure::of(error.to_string()))?;
+    let translator = Translator::new(config, runtime.handle().clone())
+        .map_err(|error| Failure::of(format!("the registry's client can't start: {error}")))?;
     let batch_size = admin::batch_size(&connection);
-    let stopped = pipeline::run(config, batch_size, couriers, health, stopper);
+    let stopped = pipeline::run(config, batch_size, couriers, translator, health, stopper);
     drop(_entered);
     runtime.shutdown_timeout(LEFTOVERS);
     match stopped {

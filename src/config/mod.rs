@@ -25,6 +25,7 @@ mod layers;
 mod limits;
 mod paths;
 mod reader;
+mod registry;
 mod sources;
 #[cfg(test)]
 mod tests;
@@ -40,6 +41,7 @@ use std::path::Path;
 pub use egress::{Authorities, Egress, Proxy};
 pub use kafka::{Instance, Kafka, Properties};
 pub use limits::{Delivery, Ledger, Log, LogFormat, Ops, Retry, Shutdown};
+pub use registry::{Credentials, Registry};
 pub use topics::{Replication, Tier, Topics};
 pub use units::{parse_duration, parse_size, show_duration, show_size};
 
@@ -57,6 +59,8 @@ pub struct Config {
     pub topics: Topics,
     /// Where events come from; never empty, no topic named twice.
     pub sources: Sources,
+    /// Where the schemas of events are.
+    pub registry: Registry,
     /// How failures are waited out.
     pub retry: Retry,
     /// Bounds of the requests.
@@ -144,6 +148,8 @@ impl Config {
         let topics =
             root.table("topics", |topics| Topics::read(topics, spans.flatten().as_deref()));
         let sources = sources::read(root, topics.as_ref());
+        let registry =
+            root.table("registry", |registry| Registry::read(registry, sources.as_ref()));
         let delivery = root.table("delivery", Delivery::read);
         let egress = root.table("egress", Egress::read);
         let ledger = root.table("ledger", Ledger::read);
@@ -154,6 +160,7 @@ impl Config {
             kafka: kafka?,
             topics: topics?,
             sources: sources?,
+            registry: registry?,
             retry: retry.flatten()?,
             delivery: delivery?,
             egress: egress?,

@@ -16,8 +16,12 @@ const SOURCES_MAX: usize = 64;
 const TOPICS_MAX: usize = 1000;
 
 /// The formats by their names.
-const FORMATS: [(&str, Format); 3] =
-    [("envelope", Format::Envelope), ("cloudevents", Format::CloudEvents), ("json", Format::Json)];
+const FORMATS: [(&str, Format); 4] = [
+    ("envelope", Format::Envelope),
+    ("cloudevents", Format::CloudEvents),
+    ("json", Format::Json),
+    ("registry", Format::Registry),
+];
 
 /// Reads all sources, at least one; none of them may name one of the connector's `own` topics.
 ///
@@ -39,31 +43,21 @@ fn read_one(source: &mut Section<'_>, own: &BTreeMap<&str, String>) -> Option<So
     let topics = source.each("topics", 1..=TOPICS_MAX, |value| topic_or_pattern(value, own));
     let format = source.required("format", choice(&FORMATS));
     let has_event_type = source.has("event_type");
-    let has_event_id = source.has("event_id");
     let event_type = source.optional_table("event_type", selector);
     let event_id = source.optional_table("event_id", selector);
+    let event_time = source.optional_table("event_time", selector);
     let tenant = source.optional_table("tenant", selector);
-    match format? {
-        Format::Json => {
-            if !has_event_type {
-                source.problem("event_type", "is needed: the format json carries none");
-            }
-            if let Some(Selector::Literal(_)) = event_id {
-                source.problem(
-                    "event_id",
-                    "must differ from event to event: a literal is the same for all",
-                );
-            }
-        }
-        Format::Envelope | Format::CloudEvents => {
-            for (key, is_set) in [("event_type", has_event_type), ("event_id", has_event_id)] {
-                if is_set {
-                    source.problem(key, "is for the format json only: this one carries its own");
-                }
-            }
+    let format = format?;
+    if !format.carries_type() && !has_event_type {
+        let name = FORMATS.iter().find(|(_, known)| *known == format).map_or("", |(name, _)| name);
+        source.problem("event_type", format!("is needed: the format {name} carries none"));
+    }
+    for (key, selector) in [("event_id", &event_id), ("event_time", &event_time)] {
+        if let Some(Selector::Literal(_)) = selector {
+            source.problem(key, "must differ from event to event: a literal is the same for all");
         }
     }
-    Some(Source { topics: topics?, format: format?, event_type, event_id, tenant })
+    Some(Source { topics: topics?, format, event_type, event_id, event_time, tenant })
 }
 
 /// A place in a record: a table with exactly one of the four kinds.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::Write;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ::config::{FileFormat, Map, Source as _, Value, ValueKind};
@@ -149,6 +150,7 @@ fn is_free(path: &str) -> bool {
         "topics.retry",
         "sources.event_type",
         "sources.event_id",
+        "sources.event_time",
         "sources.tenant",
     ];
     tables.contains(&path)
@@ -210,7 +212,7 @@ fn all_problems_are_reported_at_once_with_their_paths() {
         retry.tiers[2]: "soon" is no duration: write it like "50ms", "10s", "2m", "24h" or "1h 30m"
         retry.jitter: 0.2 must be from 0 to 0.1
         sources[1].topics: at least one is needed
-        sources[1].format: unknown "xml", expected envelope, cloudevents or json
+        sources[1].format: unknown "xml", expected envelope, cloudevents, json or registry
         delivery.timeout: 0s must be from 10ms to 10m
         delivery.max_in_flight: must be a whole number, not text
         log.level: unknown "loud", expected error, warn, info, debug or trace
@@ -235,10 +237,12 @@ fn a_source_takes_its_attributes_from_where_it_says() {
         format = "json"
         event_type = { literal = "thing.made" }
         event_id = { pointer = "/meta/id~1x" }
+        event_time = { header = "at" }
         tenant = { key = true }
         [[sources]]
         topics = ["c"]
         format = "cloudevents"
+        event_type = { pointer = "/kind" }
         tenant = { header = "tenant" }
         "#,
         &[],
@@ -250,16 +254,17 @@ fn a_source_takes_its_attributes_from_where_it_says() {
             format: Format::Json,
             event_type: Some(Selector::Literal("thing.made".into())),
             event_id: Some(Selector::Pointer("/meta/id~1x".into())),
+            event_time: Some(Selector::Header("at".into())),
             tenant: Some(Selector::Key),
         },
         Source {
             topics: vec!["c".into()],
-            format: Format::CloudEvents,
-            event_type: None,
-            event_id: None,
+            event_type: Some(Selector::Pointer("/kind".into())),
             tenant: Some(Selector::Header("tenant".into())),
+            ..Source::of_format(Format::CloudEvents)
         },
-    ];
+    ]
+    .map(Arc::new);
     assert_eq!(config.expect("the settings are fine").sources.all(), expected);
 }
 
@@ -273,9 +278,8 @@ fn a_source_s_attributes_must_fit_its_format() {
         event_id = { literal = "always" }
         [[sources]]
         topics = ["b"]
-        format = "envelope"
-        event_type = { key = true }
-        event_id = { header = "id" }
+        format = "registry"
+        event_time = { literal = "2025-01-01T00:00:00Z" }
         [[sources]]
         topics = ["c"]
         "#,
@@ -284,11 +288,64 @@ fn a_source_s_attributes_must_fit_its_format() {
         r#"
         sources[0].event_type: is needed: the format json carries none
         sources[0].event_id: must differ from event to event: a literal is the same for all
-        sources[1].event_type: is for the format json only: this one carries its own
-        sources[1].event_id: is for the format json only: this one carries its own
+        sources[1].event_type: is needed: the format registry carries none
+        sources[1].event_time: must differ from event to event: a literal is the same for all
         sources[2].format: is needed
         "#,
     );
+}
+
+#[test]
+fn a_registry_has_addresses_and_at_most_one_way_to_say_who_asks() {
+    let config = accept(
+        r#"
+        [registry]
+        url = "https://one/apis/ccompat/v7/, http://two:8081"
+        username = "me"
+        password = "s3cr3t"
+        "#,
+        &[],
+        &[],
+    );
+    assert_eq!(config.registry.urls, ["https://one/apis/ccompat/v7", "http://two:8081"]);
+    let (username, password) = ("me".to_owned(), "s3cr3t".to_owned());
+    assert_eq!(config.registry.credentials, Credentials::Basic { username, password });
+    assert!(!format!("{config:?}").contains("s3cr3t"));
+    let list = accept("[registry]\nurl = [\"http://a\", \"http://b\"]\ntoken = \"t\"", &[], &[]);
+    assert_eq!(list.registry.urls, ["http://a", "http://b"]);
+    assert_eq!(list.registry.credentials, Credentials::Bearer("t".into()));
+    let variables = [("KAFKA_WEBHOOKS__REGISTRY__URL", "http://a,http://b")];
+    assert_eq!(accept("", &variables, &[]).registry.urls, ["http://a", "http://b"]);
+}
+
+#[test]
+fn a_registry_that_cannot_be_asked_is_refused() {
+    check(
+        r#"
+        [registry]
+        url = "http://user:s3cr3t@host"
+        username = "me"
+        token = "t"
+        ca_file = "/nowhere/ca.pem"
+        cache_max = 0
+        "#,
+        r#"
+        registry.url: must not hold credentials: registry.username and password are for them
+        registry.token: must not stand beside a username: one of them is sent
+        registry.ca_file: "/nowhere/ca.pem" can't be read: No such file or directory (os error 2)
+        registry.cache_max: 0 must be from 1 to 100000
+        "#,
+    );
+    check(
+        "[registry]\nurl = \"host:8081\"\npassword = \"p\"",
+        r#"
+        registry.url: "host:8081" is no http: or https: URL
+        registry.password: is of no use without a username
+        "#,
+    );
+    let source =
+        "[[sources]]\ntopics = [\"a\"]\nformat = \"registry\"\nevent_type = { key = true }";
+    check_with(source, &[], &[], "registry.url: is needed: a source has the format registry");
 }
 
 #[test]
@@ -554,7 +611,7 @@ fn egress_that_means_nothing_for_sure_is_refused() {
 
 #[test]
 fn sections_of_later_work_are_unknown() {
-    check("[registry]\nurl = \"x\"\n[disable]", "disable: unknown key\nregistry: unknown key");
+    check("[disable]", "disable: unknown key");
 }
 
 #[test]

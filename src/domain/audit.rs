@@ -43,6 +43,7 @@ impl Next {
             Self::Delivered => Some((Outcome::Delivered, Reason::Ok)),
             Self::Retry(_, _, reason) => Some((Outcome::Retrying, reason)),
             Self::DeadLetter(reason) => Some((Outcome::DeadLettered, reason)),
+            Self::Skipped(reason) => Some((Outcome::Skipped, reason)),
             Self::Move(..) => None,
         }
     }

@@ -61,6 +61,8 @@ pub enum Next {
     Move(Timestamp, TierIndex),
     /// A dead letter.
     DeadLetter(Reason),
+    /// Nothing: there was nothing to send.
+    Skipped(Reason),
 }
 
 /// What of the event's record goes into a dead letter.
@@ -134,7 +136,7 @@ impl Ending {
         let value = match self {
             Self::Delivery(ending) => {
                 match ending.next {
-                    Next::Delivered => return false,
+                    Next::Delivered | Next::Skipped(_) => return false,
                     Next::DeadLetter(_) => {}
                     Next::Retry(..) | Next::Move(..) => {
                         ending.next = Next::DeadLetter(Reason::TooLarge);
@@ -161,7 +163,7 @@ impl DeliveryEnding {
     /// Returns the record in which the delivery goes on.
     fn onward(&self) -> Option<Publication> {
         let (to, due_at, reason) = match self.next {
-            Next::Delivered => return None,
+            Next::Delivered | Next::Skipped(_) => return None,
             Next::Retry(due, tier, reason) => (Destination::Tier(tier), Some(due), reason),
             Next::Move(due, tier) => return Some(self.moved(due, tier)),
             Next::DeadLetter(reason) => (Destination::DeadLetter, None, reason),
@@ -174,6 +176,7 @@ impl DeliveryEnding {
             due_at,
             first_at: self.first_at,
             origin: Some(self.event.origin.clone()),
+            source: Some(self.event.source.clone()),
             reason: Some(reason),
             status: self.status(),
         };
@@ -191,6 +194,7 @@ impl DeliveryEnding {
         let carried = Carried {
             id: Some(self.event.id.clone()),
             origin: Some(self.event.origin.clone()),
+            source: Some(self.event.source.clone()),
             due_at: Some(due),
             first_at: self.first_at,
             ..carried

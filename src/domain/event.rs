@@ -7,7 +7,9 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 
+use super::cloudevent::CloudAttributes;
 use super::record::{Origin, Record};
+use super::source::Source;
 
 /// The longest id that travels as it is; a longer one is hashed. Header lines have limits at receivers.
 const ID_MAX: usize = 256;
@@ -76,6 +78,8 @@ fn base32_of_sha256(text: &str) -> String {
 pub struct Event {
     /// The record it came in, as it came.
     pub record: Record,
+    /// How it was read, and is read again wherever its record is moved.
+    pub source: Arc<Source>,
     /// Where the event was produced; for a retry that is not where its record stands now.
     pub origin: Origin,
     /// Its id.
@@ -88,20 +92,26 @@ pub struct Event {
     pub version: Box<str>,
     /// The tenant it belongs to.
     pub tenant: Option<Arc<str>>,
-    /// Its data: one JSON value, byte for byte as produced.
+    /// Its data: one JSON value, byte for byte as produced where the producer wrote JSON.
     pub data: Bytes,
+    /// What it said as a CloudEvent, if it came as one.
+    pub cloud: Option<Box<CloudAttributes>>,
     /// The body of a first attempt that may be followed by another, rendered once for all subscriptions.
     pub(super) first_body: OnceLock<Bytes>,
+    /// The event as a structured CloudEvent, rendered once for all subscriptions and attempts.
+    pub(super) structured: OnceLock<Bytes>,
 }
 
 impl Event {
     /// Puts an event together from a record and what was read from it.
     pub fn new(record: Record, attributes: Attributes) -> Self {
-        let Attributes { origin, id, event_type, time, version, tenant, data } = attributes;
+        let Attributes { source, origin, id, event_type, time, version, tenant, data, cloud } =
+            attributes;
         let time = time.unwrap_or_else(|| rfc3339_ms(origin.timestamp).into());
         let version = version.unwrap_or_else(|| "1.0".into());
         Self {
             record,
+            source,
             origin,
             id,
             event_type,
@@ -109,13 +119,17 @@ impl Event {
             version,
             tenant,
             data,
+            cloud,
             first_body: OnceLock::new(),
+            structured: OnceLock::new(),
         }
     }
 }
 
 /// What a decoder reads from a record.
 pub struct Attributes {
+    /// See [`Event::source`].
+    pub source: Arc<Source>,
     /// See [`Event::origin`].
     pub origin: Origin,
     /// See [`Event::id`].
@@ -130,6 +144,8 @@ pub struct Attributes {
     pub tenant: Option<Arc<str>>,
     /// See [`Event::data`].
     pub data: Bytes,
+    /// See [`Event::cloud`].
+    pub cloud: Option<Box<CloudAttributes>>,
 }
 
 /// Names the event and hides what it says.

@@ -6,12 +6,14 @@
 mod tests;
 
 use std::fmt;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
 use super::event::{EventId, rfc3339_ms};
 use super::outcome::Reason;
 use super::record::{Headers, Offset, Origin};
+use super::source::Source;
 use super::subscription::SubscriptionId;
 
 /// The prefix of all headers that are ours.
@@ -24,6 +26,7 @@ const DUE_AT: &str = "webhooks-due-at";
 const FIRST_AT: &str = "webhooks-first-at";
 const ORIGIN: &str = "webhooks-origin";
 const ORIGIN_TIMESTAMP: &str = "webhooks-origin-timestamp";
+const SOURCE: &str = "webhooks-source";
 const REASON: &str = "webhooks-reason";
 const STATUS: &str = "webhooks-status";
 const KIND: &str = "webhooks-kind";
@@ -94,6 +97,8 @@ pub struct Carried {
     pub first_at: Option<Timestamp>,
     /// Where the event was produced; `None` is the record itself.
     pub origin: Option<Origin>,
+    /// How the event is read; `None` leaves that to the settings.
+    pub source: Option<Arc<Source>>,
     /// What the last attempt came to.
     pub reason: Option<Reason>,
     /// The status of the last attempt's answer.
@@ -146,6 +151,7 @@ impl Carried {
             due_at: optional(headers, DUE_AT, |text| text.parse().ok())?,
             first_at: optional(headers, FIRST_AT, |text| text.parse().ok())?,
             origin,
+            source: optional(headers, SOURCE, Source::parse)?.map(Arc::new),
             reason: optional(headers, REASON, Reason::parse)?,
             status: optional(headers, STATUS, |text| text.parse().ok())?,
         })
@@ -164,6 +170,9 @@ impl Carried {
         push_time(&mut headers, FIRST_AT, self.first_at);
         if let Some(origin) = &self.origin {
             push_origin(&mut headers, origin);
+        }
+        if let Some(source) = &self.source {
+            headers.push(SOURCE, source.to_text());
         }
         if let Some(reason) = self.reason {
             headers.push(REASON, reason.as_str());
@@ -192,8 +201,13 @@ pub fn truncated(text: &str, max: usize) -> &str {
     &text[..text.floor_char_boundary(max)]
 }
 
+/// Tells whether a header is one of ours.
+pub fn is_ours(name: &str) -> bool {
+    name.starts_with(PREFIX)
+}
+
 fn without_ours(headers: &Headers) -> Headers {
-    let theirs = headers.0.iter().filter(|header| !header.name.starts_with(PREFIX));
+    let theirs = headers.0.iter().filter(|header| !is_ours(&header.name));
     let mut kept = Vec::with_capacity(headers.0.len() + 12);
     kept.extend(theirs.cloned());
     Headers(kept)

@@ -1,11 +1,13 @@
 //! The core: it decides, and does nothing else.
 
 pub mod audit;
+pub mod cloudevent;
 pub mod decode;
 pub mod egress;
 pub mod ending;
 pub mod engine;
 pub mod event;
+pub mod expression;
 pub mod headers;
 pub mod outcome;
 pub mod pattern;
@@ -20,4 +22,5 @@ pub mod source;
 pub mod status;
 pub mod subscription;
 pub mod tiers;
+pub mod transform;
 pub mod units;

@@ -2,7 +2,9 @@
 
 use bytes::Bytes;
 
+use super::cloudevent;
 use super::event::Event;
+use super::source::Format;
 use super::subscription::Payload;
 
 /// The longest content type taken over from a record.
@@ -10,6 +12,9 @@ const CONTENT_TYPE_MAX: usize = 256;
 
 /// The media type of envelopes, and of what doesn't say what it is.
 const JSON: &str = "application/json";
+
+/// The media type of values that need a schema to be read.
+const BYTES: &str = "application/octet-stream";
 
 /// Whether another attempt follows when this one fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +38,18 @@ pub fn body(event: &Event, payload: Payload, attempt: u32, retries: Retryable) -
             event.first_body.get_or_init(|| envelope(event, attempt, retries)).clone()
         }
         Payload::Envelope => envelope(event, attempt, retries),
+        Payload::CloudEvents => {
+            event.structured.get_or_init(|| cloudevent::structured(event)).clone()
+        }
+        Payload::CloudEventsBinary => cloudevent::data(event),
+    }
+}
+
+/// Returns headers that are part of the payload, names in lower case.
+pub fn headers(event: &Event, payload: Payload) -> Vec<(String, String)> {
+    match payload {
+        Payload::CloudEventsBinary => cloudevent::headers(event),
+        Payload::Envelope | Payload::Raw | Payload::CloudEvents => Vec::new(),
     }
 }
 
@@ -40,12 +57,20 @@ pub fn body(event: &Event, payload: Payload, attempt: u32, retries: Retryable) -
 pub fn content_type(event: &Event, payload: Payload) -> &str {
     match payload {
         Payload::Envelope => JSON,
+        Payload::CloudEvents => cloudevent::STRUCTURED,
+        Payload::CloudEventsBinary => {
+            let own = cloudevent::data_content_type(event);
+            if is_header_safe(own) { own } else { JSON }
+        }
         Payload::Raw => {
             let headers = event.record.headers.0.iter().rev();
             let mut named = headers.filter(|h| h.name.eq_ignore_ascii_case("content-type"));
             let value = named.next().and_then(|header| header.value.as_deref());
             let text = value.and_then(|value| std::str::from_utf8(value).ok());
-            text.filter(|text| is_header_safe(text)).unwrap_or(JSON)
+            text.filter(|text| is_header_safe(text)).unwrap_or(match event.source.format {
+                Format::Registry => BYTES,
+                Format::Envelope | Format::CloudEvents | Format::Json => JSON,
+            })
         }
     }
 }
@@ -86,14 +111,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::domain::decode::tests::{record, source};
-    use crate::domain::decode::{Identity, decode};
-    use crate::domain::source::Format;
+    use crate::domain::decode::tests::{self, record, source};
 
     fn event(value: &str, headers: &[(&str, &str)]) -> Event {
-        let record = record(value, headers);
-        let identity = Identity { origin: record.origin.clone(), id: None };
-        decode(&source(Format::Envelope), record, identity).expect("it reads")
+        tests::event(source(Format::Envelope), record(value, headers))
     }
 
     fn text(body: &Bytes) -> &str {

@@ -132,3 +132,22 @@ pub(super) fn builder(settings: &Settings, lookup: Lookup) -> Result<ClientBuild
         .http2_initial_connection_window_size(CONNECTION_WINDOW)
         .http2_max_header_list_size(HEADERS_MAX))
 }
+
+/// Describes the client that asks the schema registry; its deadline is set by who uses it. `ca` are the PEM certificates
+/// of the authorities to trust; `None` trusts those of the system.
+///
+/// # Errors
+/// [`SetupError::Client`] if there is no certificate among them.
+pub fn registry_client(ca: Option<&[u8]>) -> Result<ClientBuilder, SetupError> {
+    let builder = Client::builder()
+        .user_agent(concat!("kafka-webhooks/", env!("CARGO_PKG_VERSION")))
+        .redirect(redirect::Policy::none())
+        .no_proxy();
+    let Some(ca) = ca else { return Ok(builder) };
+    let failed = |problem: String| SetupError::Client(problem.into());
+    let ca = Certificate::from_pem_bundle(ca).map_err(|error| failed(error.to_string()))?;
+    if ca.is_empty() {
+        return Err(failed("registry.ca_file holds no certificate".to_owned()));
+    }
+    Ok(builder.tls_certs_only(ca))
+}

@@ -49,7 +49,7 @@ use failure::Way;
 use permission::Permissions;
 use resolver::Lookup;
 
-pub use client::{Settings, SetupError};
+pub use client::{Settings, SetupError, registry_client};
 
 /// Makes attempts; clones share one pool of connections.
 #[derive(Clone, Debug)]

@@ -10,6 +10,7 @@ use crate::domain::outcome::Failure;
 use crate::domain::payload;
 use crate::domain::record::Headers;
 use crate::domain::subscription::Subscription;
+use crate::domain::transform::{self, Body};
 
 static X_WEBHOOK_ID: HeaderName = HeaderName::from_static("x-webhook-id");
 static X_WEBHOOK_EVENT: HeaderName = HeaderName::from_static("x-webhook-event");
@@ -37,8 +38,8 @@ const HEADERS: usize = 16;
 /// Builds the request of an attempt that is made at `now`.
 ///
 /// # Errors
-/// The failure that the attempt ends with: `too-large`, or `transform` if no key is live or something can't stand in a
-/// header.
+/// The failure that the attempt ends with: `too-large`; `transform` if no key is live, something can't stand in a header
+/// or the subscription's transform fails; `filtered` if that wants nothing sent.
 pub(super) fn build(
     client: &Client,
     attempt: &Attempt,
@@ -46,7 +47,16 @@ pub(super) fn build(
     max_body: usize,
 ) -> Result<Request, Failure> {
     let Attempt { event, subscription, number, retryable, .. } = attempt;
-    let body = payload::body(event, subscription.payload, *number, *retryable);
+    let (body, content_type) = match &subscription.transform {
+        Some(transform) => {
+            let Body { bytes, content_type } = transform::body(transform, event, max_body)?;
+            (bytes, content_type)
+        }
+        None => (
+            payload::body(event, subscription.payload, *number, *retryable),
+            payload::content_type(event, subscription.payload),
+        ),
+    };
     if body.len() > max_body {
         return Err(too_large(body.len(), max_body));
     }
@@ -55,21 +65,23 @@ pub(super) fn build(
     let mut request = request.map_err(|_| unbuildable("the URL is not one by RFC 3986"))?;
     let headers = request.headers_mut();
     headers.reserve(HEADERS + subscription.headers.len());
-    describe(headers, attempt)?;
+    describe(headers, attempt, content_type)?;
     sign(headers, attempt, now, &body)?;
     trace(headers, &event.record.headers);
     add_own(headers, subscription)?;
     Ok(request)
 }
 
-fn describe(headers: &mut HeaderMap, attempt: &Attempt) -> Result<(), Failure> {
+fn describe(headers: &mut HeaderMap, attempt: &Attempt, content_type: &str) -> Result<(), Failure> {
     let Attempt { event, subscription, number, .. } = attempt;
-    let content_type = payload::content_type(event, subscription.payload);
     let id = event.id.as_str();
     headers.insert(CONTENT_TYPE, text(content_type, "the content type")?);
     headers.insert(X_WEBHOOK_ID.clone(), text(id, "the event's id")?);
     headers.insert(X_WEBHOOK_EVENT.clone(), text(&event.event_type, "the event's type")?);
     headers.insert(X_WEBHOOK_ATTEMPT.clone(), HeaderValue::from(*number));
+    for (name, value) in payload::headers(event, subscription.payload) {
+        headers.insert(own_name(&name)?, text(&value, "an attribute of the event")?);
+    }
     Ok(())
 }
 

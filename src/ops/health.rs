@@ -17,6 +17,8 @@ pub struct Readiness {
     pub partitions_assigned: bool,
     /// A broker is reachable.
     pub broker_reachable: bool,
+    /// No partition is held back because the schema registry can't be reached.
+    pub registry_reachable: bool,
 }
 
 impl Readiness {
@@ -25,6 +27,7 @@ impl Readiness {
             && self.producer_initialised
             && self.partitions_assigned
             && self.broker_reachable
+            && self.registry_reachable
     }
 }
 
@@ -132,6 +135,7 @@ mod tests {
         producer_initialised: true,
         partitions_assigned: true,
         broker_reachable: true,
+        registry_reachable: true,
     };
 
     /// Reports twice, without progress in between, and returns whether it is live and ready.
@@ -149,6 +153,8 @@ mod tests {
         assert_eq!(check(hour, ALL, Work::Waiting), (true, true));
         let no_broker = Readiness { broker_reachable: false, ..ALL };
         assert_eq!(check(hour, no_broker, Work::Waiting), (true, false));
+        let no_registry = Readiness { registry_reachable: false, ..ALL };
+        assert_eq!(check(hour, no_registry, Work::Waiting), (true, false));
     }
 
     #[test]

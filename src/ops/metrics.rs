@@ -41,6 +41,8 @@ const LAG: &str = "webhooks_lag_records";
 const TIER_WAITING: &str = "webhooks_tier_waiting_records";
 const COMMIT_DURATION: &str = "webhooks_ledger_commit_duration_seconds";
 const ABORTS: &str = "webhooks_ledger_aborts_total";
+const WAITING_FOR_SCHEMAS: &str = "webhooks_waiting_for_schema_records";
+const REGISTRY_REQUESTS: &str = "webhooks_registry_requests_total";
 const SESSIONS: &str = "webhooks_sessions_total";
 
 /// Upper bounds of latency buckets, in seconds.
@@ -101,7 +103,41 @@ fn describe() {
         "Time from a transaction's begin to its commit"
     );
     describe_counter!(ABORTS, "Transactions that were aborted; their outcomes are written again");
+    describe_gauge!(
+        WAITING_FOR_SCHEMAS,
+        "Records that hold their partitions back because the schema registry can't be reached"
+    );
+    describe_counter!(REGISTRY_REQUESTS, "Schemas asked for, by what came of it");
     describe_counter!(SESSIONS, "Times that the connector joined its group");
+}
+
+/// What came of asking for a schema.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// It is here.
+    Answered,
+    /// It is here and can't be used.
+    Unusable,
+    /// The registry doesn't know it.
+    Unknown,
+    /// No registry answered.
+    Failed,
+}
+
+impl Asked {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Answered => "answered",
+            Self::Unusable => "unusable",
+            Self::Unknown => "unknown",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// Records that a schema was asked for.
+pub fn registry_asked(came_of_it: Asked) {
+    counter!(REGISTRY_REQUESTS, "outcome" => came_of_it.as_str()).increment(1);
 }
 
 /// The handles that the pipeline records by, made once.
@@ -163,6 +199,11 @@ impl Metrics {
     /// Records an abort.
     pub fn aborted(&self) {
         self.aborts.increment(1);
+    }
+
+    /// Records how many records wait for a schema registry that can't be reached.
+    pub fn waiting_for_schemas(&self, records: usize) {
+        gauge!(WAITING_FOR_SCHEMAS).set(records as f64);
     }
 
     /// Records how things stand; called about once a second.

@@ -5,8 +5,10 @@ use std::sync::{Arc, Condvar, Mutex, OnceLock};
 use std::thread::Thread;
 use std::time::Duration;
 
-use crate::domain::engine::AttemptId;
+use crate::domain::decode::Translation;
+use crate::domain::engine::{AttemptId, PartitionId};
 use crate::domain::outcome::Attempted;
+use crate::domain::record::Record;
 use crate::domain::subscription::Subscription;
 use crate::kafka::consumer::Part;
 use crate::kafka::ledger;
@@ -21,6 +23,8 @@ pub(super) enum Input {
     Positions(Part, Vec<Committed>),
     /// The ledger says something.
     Ledger(ledger::Report),
+    /// A schema has said what a record of a member's partition holds.
+    Translated(Part, PartitionId, Record, Translation),
     /// An attempt ended.
     Attempted(AttemptId, Arc<Subscription>, Attempted),
 }
@@ -33,8 +37,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Where inputs gather until the driver takes them.
 ///
-/// Its length is bounded by what causes inputs: attempts in flight, one batch, one lookup an assignment; and who could
-/// cause more waits, by [`Inbox::push_in_turn`].
+/// Its length is bounded by what causes inputs: attempts in flight, one batch, one lookup an assignment, one translation a
+/// partition; and who could cause more waits, by [`Inbox::push_in_turn`].
 #[derive(Default)]
 pub(super) struct Inbox {
     queue: Mutex<Vec<Input>>,

@@ -8,7 +8,9 @@ use jiff::Timestamp;
 use tracing::{info, warn};
 
 use super::inbox::{Inbox, Input};
+use super::translations::Translations;
 use crate::config::Config;
+use crate::domain::decode::Translation;
 use crate::domain::engine::{Engine, PartitionId, Role};
 use crate::domain::record::{Record, TopicPartition};
 use crate::domain::tiers::TierIndex;
@@ -32,6 +34,7 @@ pub(super) struct Membership {
     consumer: GroupConsumer,
     inbox: Arc<Inbox>,
     roles: Roles,
+    translations: Translations,
     /// The partitions in hand; those on their way out stay until nothing of theirs is open.
     hand: Vec<(TopicPartition, PartitionId)>,
     /// The partitions whose committed positions are being asked for.
@@ -75,6 +78,7 @@ impl Membership {
         connection: &Connection,
         part: Part,
         inbox: &Arc<Inbox>,
+        translations: Translations,
     ) -> Result<Self, KafkaError> {
         let config = connection.config();
         let tiers = config.topics.tiers.iter().map(|tier| tier.topic.clone()).collect();
@@ -85,6 +89,7 @@ impl Membership {
             consumer,
             inbox: inbox.clone(),
             roles: Roles { deliver: config.topics.deliver.clone(), tiers },
+            translations,
             hand: Vec::new(),
             coming: HashSet::new(),
             going: Vec::new(),
@@ -193,6 +198,7 @@ impl Membership {
         self.coming.retain(|name| !names.contains(name));
         for (_, id) in self.hand.extract_if(.., |(name, _)| names.contains(name)) {
             engine.abandon(id);
+            self.translations.forget(id);
         }
         self.consumer.give_back(names);
     }
@@ -203,8 +209,13 @@ impl Membership {
         for (name, id) in &mut self.hand {
             let mut fetched = self.consumer.fetched(name);
             for _ in 0..TURN {
-                if !engine.has_room(*id) {
+                if !engine.has_room(*id) || self.translations.is_running(*id) {
                     break;
+                }
+                if let Some((record, translation)) = self.translations.take(*id) {
+                    pulled = true;
+                    engine.translated(*id, record, translation, now);
+                    continue;
                 }
                 let Some(record) = fetched.next() else { break };
                 pulled = true;
@@ -215,7 +226,11 @@ impl Membership {
                     let next = record.origin.offset.at();
                     *id = engine.assign(name.clone(), self.roles.of(&name.topic), next, "");
                 }
-                engine.record(*id, record, now);
+                if !engine.needs_schema(*id, &record) {
+                    engine.record(*id, record, now);
+                } else if let Some((record, translation)) = self.translations.begin(*id, record) {
+                    engine.translated(*id, record, translation, now);
+                }
             }
         }
         // The next round begins with the partition behind the first, so that a budget is shared.
@@ -223,6 +238,11 @@ impl Membership {
             self.hand.rotate_left(1);
         }
         pulled
+    }
+
+    /// Takes note of what a schema has said of a record; it is taken up in its partition's next turn.
+    pub(super) fn translated(&mut self, id: PartitionId, record: Record, translation: Translation) {
+        self.translations.done(id, record, translation);
     }
 
     /// Gives back what has been let go of, or has run out of time.
@@ -237,6 +257,9 @@ impl Membership {
             }
         }
         self.hand.retain(|(_, id)| !gone.contains(id));
+        for id in &gone {
+            self.translations.forget(*id);
+        }
         for handover in &mut self.going {
             handover.open.retain(|open| !gone.contains(open));
         }

@@ -9,6 +9,7 @@ mod inbox;
 mod membership;
 mod run;
 mod session;
+mod translations;
 
 pub use couriers::{Couriers, HireError};
 pub use run::{Stopped, Stopper, run};

@@ -17,6 +17,7 @@ use crate::domain::retry::Schedule;
 use crate::domain::tiers::Wheel;
 use crate::kafka::Connection;
 use crate::ops::health::Health;
+use crate::schema::Translator;
 
 /// Sessions that may fail in a row before the process gives up.
 const FAILURES_MAX: u32 = 5;
@@ -65,13 +66,15 @@ pub fn run(
     config: &Config,
     batch_size: usize,
     couriers: Couriers,
+    translator: Translator,
     health: Arc<Health>,
     stopper: Stopper,
 ) -> Stopped {
     // Set already if this thread ran a connector before; then it is the same.
     let _ = stopper.0.driver.set(std::thread::current());
     let connection = Connection::new(config);
-    let surroundings = Surroundings { connection, couriers, health, stopper, batch_size };
+    let surroundings =
+        Surroundings { connection, couriers, translator, health, stopper, batch_size };
     let mut failures = 0;
     loop {
         let started = Instant::now();

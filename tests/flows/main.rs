@@ -4,6 +4,7 @@
 mod support;
 
 mod batches;
+mod cloudevents;
 mod commands;
 mod delivery;
 mod demo;
@@ -14,4 +15,6 @@ mod harness;
 mod input;
 mod instances;
 mod receivers;
+mod registry;
 mod retry;
+mod transform;

@@ -58,7 +58,8 @@ fn a_failure_is_retried_when_it_is_due_and_not_before() {
         assert_eq!((ours("id"), ours("attempts")), ("evt_1".into(), "1".into()));
         assert_eq!((ours("reason"), ours("status")), ("http-status".into(), "503".into()));
         assert!(ours("origin").starts_with(&flow.scope.topic("orders")));
-        assert_eq!(record.headers.len(), 1 + 10, "headers of ours pile up: {:?}", record.headers);
+        assert_eq!(ours("source"), r#"{"format":"envelope"}"#);
+        assert_eq!(record.headers.len(), 1 + 11, "headers of ours pile up: {:?}", record.headers);
     }
 }
 

@@ -366,7 +366,7 @@ impl World {
             Ending::Delivery(ending) => match ending.next {
                 Next::DeadLetter(_) => self.summary.dead_letters += 1,
                 Next::Move(..) => self.summary.moves += 1,
-                Next::Delivered | Next::Retry(..) => {}
+                Next::Delivered | Next::Retry(..) | Next::Skipped(_) => {}
             },
             Ending::Unreadable(_) => self.summary.dead_letters += 1,
         }
@@ -468,13 +468,8 @@ const MAX_IN_FLIGHT: usize = 20;
 
 impl Instance {
     fn new(subscriptions: &[Option<Arc<Subscription>>]) -> Self {
-        let source = Source {
-            topics: vec!["events".into()],
-            format: Format::Envelope,
-            event_type: None,
-            event_id: None,
-            tenant: None,
-        };
+        let topics = vec!["events".into()];
+        let source = Source { topics, ..Source::of_format(Format::Envelope) };
         let mut engine = Engine::new(Policy {
             wheel: Wheel::new(TIERS.map(Duration::from_secs).to_vec()),
             retry: RetryRules {

@@ -1,4 +1,4 @@
-//! Java, and the class path of the broker, fetched once by Maven.
+//! Java, and what runs on it: the broker and the schema registry, fetched once by Maven.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -17,9 +17,26 @@ const OLDEST_JAVA: u32 = 17;
 pub fn class_path() -> &'static str {
     static CLASS_PATH: LazyLock<String> = LazyLock::new(|| {
         require_java();
-        format!("{}/*", libs().display())
+        format!("{}/*", fetched("broker").display())
     });
     &CLASS_PATH
+}
+
+/// Returns the jar that runs the schema registry, fetching and unpacking it if this pom's is not there yet.
+///
+/// # Panics
+///
+/// As [`class_path`].
+pub fn registry_jar() -> &'static Path {
+    static JAR: LazyLock<PathBuf> = LazyLock::new(|| {
+        require_java();
+        let folder = fetched("registry");
+        let mut files = fs::read_dir(&folder).expect("it was fetched").filter_map(Result::ok);
+        let is_runner = |path: &PathBuf| path.to_string_lossy().ends_with("-runner.jar");
+        let jar = files.find_map(|file| Some(file.path()).filter(is_runner));
+        jar.expect("the archive holds the runner's jar")
+    });
+    &JAR
 }
 
 fn lacking(what: impl std::fmt::Display) -> ! {
@@ -46,30 +63,48 @@ pub fn major_version(text: &str) -> Option<u32> {
     quoted[..end].parse().ok()
 }
 
-/// Returns the folder of the jars. Its name holds the pom's hash and it appears by a rename, so a folder that is there
-/// is complete and fits the pom.
-fn libs() -> PathBuf {
+/// Returns the folder of what `tests/<name>/pom.xml` names. The folder's own name holds the pom's hash and it appears by a
+/// rename, so a folder that is there is complete and fits the pom.
+fn fetched(name: &str) -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let pom = root.join("tests/broker/pom.xml");
-    let text = fs::read(&pom).expect("the repository holds tests/broker/pom.xml");
-    let hash: String =
-        Sha256::digest(&text)[..6].iter().map(|byte| format!("{byte:02x}")).collect();
-    let parent = root.join("target/broker");
+    let pom = root.join("tests").join(name).join("pom.xml");
+    fetched_once(name, &fs::read(&pom).expect("the repository holds the pom"), |into| {
+        fetch(&pom, into);
+        unpack(into);
+    })
+}
+
+/// Returns the folder `target/<name>/libs-<hash of key>`, which `fetch` fills if it isn't there.
+pub fn fetched_once(name: &str, key: &[u8], fetch: impl FnOnce(&Path)) -> PathBuf {
+    let hash: String = Sha256::digest(key)[..6].iter().map(|byte| format!("{byte:02x}")).collect();
+    let parent = Path::new(env!("CARGO_MANIFEST_DIR")).join("target").join(name);
     let libs = parent.join(format!("libs-{hash}"));
 
     fs::create_dir_all(&parent).expect("target/ is writable");
-    let lock = File::create(parent.join("lock")).expect("target/broker is writable");
-    // Another test process may be fetching the same jars; the lock ends with the handle.
+    let lock = File::create(parent.join("lock")).expect("target/ is writable");
+    // Another test process may be fetching the same; the lock ends with the handle.
     lock.lock().expect("files of target/ can be locked");
     if !libs.is_dir() {
         let scratch = tempfile::Builder::new()
             .prefix("libs-part-")
             .tempdir_in(&parent)
-            .expect("target/broker is writable");
-        fetch(&pom, scratch.path());
+            .expect("target/ is writable");
+        fetch(scratch.path());
         fs::rename(scratch.keep(), &libs).expect("a folder can be renamed beside itself");
     }
     libs
+}
+
+/// Unpacks the archives of a folder in it, and removes them.
+fn unpack(folder: &Path) {
+    let files = fs::read_dir(folder).expect("it was just made").filter_map(Result::ok);
+    let is_archive = |path: &PathBuf| path.to_string_lossy().ends_with(".tar.gz");
+    for archive in files.map(|file| file.path()).filter(is_archive) {
+        let mut tar = Command::new("tar");
+        let status = tar.arg("-xzf").arg(&archive).arg("-C").arg(folder).status();
+        assert!(status.is_ok_and(|status| status.success()), "{} is broken", archive.display());
+        fs::remove_file(&archive).expect("it was just made");
+    }
 }
 
 fn fetch(pom: &Path, into: &Path) {

@@ -9,6 +9,7 @@ pub mod breakable;
 pub mod broker;
 pub mod connector;
 pub mod exchange;
+pub mod gate;
 pub mod java;
 pub mod libraries;
 pub mod process;
@@ -16,7 +17,9 @@ pub mod producer;
 pub mod reader;
 pub mod receiver;
 pub mod record;
+pub mod registry;
 pub mod scope;
+pub mod third_party;
 
 use std::net::TcpListener;
 

@@ -25,6 +25,7 @@ use crate::kafka::{Connection, KafkaError};
 use crate::ops::health::Health;
 use crate::pipeline::{self, Couriers, Stopped, Stopper};
 use crate::receiver::{self, Received, Reply};
+use crate::schema::Translator;
 
 /// The longest that the demo may take.
 const DEADLINE: Duration = Duration::from_secs(40);
@@ -53,11 +54,14 @@ pub fn run(out: &mut impl Write) -> Result<(), Failure> {
     }
     let couriers = Couriers::start(&Settings::from(&config));
     let couriers = couriers.map_err(|error| Failure::of(error.to_string()))?;
+    let translator = Translator::new(&config, runtime.handle().clone())
+        .map_err(|error| Failure::of(format!("no client for a registry: {error}")))?;
     let stopper = Stopper::default();
     let health = Arc::new(Health::new(config.ops.stall_after));
     std::thread::scope(|scope| {
         let connector = scope.spawn(|| {
-            pipeline::run(&config, BATCH_SIZE, couriers, health.clone(), stopper.clone())
+            let (health, stopper) = (health.clone(), stopper.clone());
+            pipeline::run(&config, BATCH_SIZE, couriers, translator, health, stopper)
         });
         let tail = Tail::start(&connection, topics.iter().map(String::as_str));
         let told =

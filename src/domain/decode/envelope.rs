@@ -18,14 +18,13 @@ struct Envelope<'a> {
 
 pub(super) fn read(value: &Bytes) -> Result<Reading, Unreadable> {
     let envelope: Envelope = serde_json::from_slice(value).map_err(|error| json_problem(&error))?;
-    let event_type = text("event", envelope.event)?
-        .ok_or_else(|| Unreadable("the envelope has no `event`".into()))?;
     Ok(Reading {
         id: text("id", envelope.id)?,
-        event_type,
+        event_type: text("event", envelope.event)?,
         time: text("timestamp", envelope.timestamp)?,
         version: text("version", envelope.version)?,
         data: raw_or_null(value, envelope.data),
+        cloud: None,
     })
 }
 

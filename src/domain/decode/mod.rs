@@ -9,10 +9,13 @@ mod json;
 mod select;
 
 use std::fmt;
+use std::sync::Arc;
 
+use bytes::Bytes;
 use jiff::Timestamp;
 use serde_json::value::RawValue;
 
+use super::cloudevent::CloudAttributes;
 use super::event::{Attributes, Event, EventId};
 use super::record::{Origin, Record};
 use super::source::{Format, Source};
@@ -40,44 +43,67 @@ pub struct Identity {
     pub id: Option<EventId>,
 }
 
+/// What a schema makes of a record's value: JSON, or why it can't. Found outside, because schemas are far away.
+pub type Translation = Result<Bytes, Unreadable>;
+
+/// Why a value has no schema that could be asked for.
+pub const NO_WIRE_FORMAT: &str = "the value is not in the wire format: no zero and schema id";
+
 /// What a format finds in a record, before it is checked.
 struct Reading {
     id: Option<Box<str>>,
-    event_type: Box<str>,
+    event_type: Option<Box<str>>,
     time: Option<Box<str>>,
     version: Option<Box<str>>,
-    data: bytes::Bytes,
+    data: Bytes,
+    cloud: Option<Box<CloudAttributes>>,
 }
 
-/// Reads a record that has a value.
+/// Reads a record that has a value; `translation` is what its schema makes of it, for sources that need one.
 ///
 /// # Errors
 /// [`Unreadable`], together with the record, which then belongs in the dead-letter topic.
 pub fn decode(
-    source: &Source,
+    source: &Arc<Source>,
     record: Record,
+    translation: Option<Translation>,
     identity: Identity,
 ) -> Result<Event, (Box<Record>, Unreadable)> {
-    match read(source, &record, identity) {
+    match read(source, &record, translation, identity) {
         Ok(attributes) => Ok(Event::new(record, attributes)),
         Err(reason) => Err((Box::new(record), reason)),
     }
 }
 
-fn read(source: &Source, record: &Record, identity: Identity) -> Result<Attributes, Unreadable> {
-    let value = record.value.as_ref().filter(|value| !value.is_empty());
-    let value = value.ok_or_else(|| Unreadable("the value is empty".into()))?;
-    let mut selected = Selected::of(record);
-    let reading = match source.format {
+fn read(
+    source: &Arc<Source>,
+    record: &Record,
+    translation: Option<Translation>,
+    identity: Identity,
+) -> Result<Attributes, Unreadable> {
+    let empty = Bytes::new();
+    let value = record.value.as_ref().unwrap_or(&empty);
+    // A CloudEvent without data is an event all the same.
+    if value.is_empty() && source.format != Format::CloudEvents {
+        return Err(Unreadable("the value is empty".into()));
+    }
+    let translated = translation.transpose()?;
+    let mut selected = Selected::of(record, translated.as_ref().unwrap_or(value));
+    let mut reading = match source.format {
         Format::Envelope => envelope::read(value)?,
         Format::CloudEvents => cloudevents::read(record, value)?,
-        Format::Json => json::read(source, value, &mut selected)?,
+        Format::Json => json::read(value)?,
+        Format::Registry => match &translated {
+            Some(json) => json::read(json)?,
+            None => return Err(Unreadable(NO_WIRE_FORMAT.into())),
+        },
     };
-    if let Some(time) = &reading.time {
-        let parsed: Result<Timestamp, _> = time.parse();
-        parsed.map_err(|_| Unreadable("the timestamp is not RFC 3339".into()))?;
-    }
-    check_type(&reading.event_type)?;
+    select(source, &mut reading, &mut selected)?;
+    let event_type = reading.event_type.ok_or_else(|| match source.format {
+        Format::Envelope => Unreadable("the envelope has no `event`".into()),
+        _ => Unreadable("there is no event type".into()),
+    })?;
+    check_type(&event_type)?;
     let tenant = match &source.tenant {
         Some(selector) => selected.optional("tenant", selector)?,
         None => None,
@@ -88,14 +114,43 @@ fn read(source: &Source, record: &Record, identity: Identity) -> Result<Attribut
         (None, None) => EventId::of_position(&identity.origin),
     };
     Ok(Attributes {
+        source: source.clone(),
         origin: identity.origin,
         id,
-        event_type: reading.event_type,
+        event_type,
         time: reading.time,
         version: reading.version,
         tenant: tenant.map(Into::into),
         data: reading.data,
+        cloud: reading.cloud,
     })
+}
+
+/// Puts what selectors find in the place of a format's own attributes.
+fn select(
+    source: &Source,
+    reading: &mut Reading,
+    selected: &mut Selected<'_>,
+) -> Result<(), Unreadable> {
+    if let Some(selector) = &source.event_type {
+        reading.event_type = Some(selected.required("event_type", selector)?);
+    }
+    if let Some(selector) = &source.event_id {
+        reading.id = Some(selected.required("event_id", selector)?);
+    }
+    if let Some(selector) = &source.event_time {
+        reading.time = Some(selected.time("event_time", selector)?);
+    } else if let Some(time) = &reading.time {
+        let parsed: Result<Timestamp, _> = time.parse();
+        parsed.map_err(|_| Unreadable("the timestamp is not RFC 3339".into()))?;
+    }
+    if let Some(cloud) = &mut reading.cloud {
+        cloud.time.clone_from(&reading.time);
+        if let Some(id) = &reading.id {
+            cloud.id.clone_from(id);
+        }
+    }
+    Ok(())
 }
 
 fn check_type(event_type: &str) -> Result<(), Unreadable> {

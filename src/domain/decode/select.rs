@@ -1,20 +1,24 @@
 //! Selectors at work: one text attribute out of a record's headers, key or value.
 
+use bytes::Bytes;
+use jiff::Timestamp;
 use serde_json::Value;
 
 use super::{Unreadable, json_problem};
 use crate::domain::record::Record;
 use crate::domain::source::Selector;
 
-/// A record as selectors see it; its value is parsed at most once, and only if a pointer asks.
+/// A record as selectors see it; its JSON is parsed at most once, and only if a pointer asks.
 pub(super) struct Selected<'a> {
     record: &'a Record,
+    /// The record's value, or what a schema makes of it.
+    json: &'a Bytes,
     tree: Option<Value>,
 }
 
 impl<'a> Selected<'a> {
-    pub(super) fn of(record: &'a Record) -> Self {
-        Self { record, tree: None }
+    pub(super) fn of(record: &'a Record, json: &'a Bytes) -> Self {
+        Self { record, json, tree: None }
     }
 
     /// Returns the attribute; its absence is an error that names attribute and selector.
@@ -25,6 +29,18 @@ impl<'a> Selected<'a> {
     ) -> Result<Box<str>, Unreadable> {
         let found = self.optional(attribute, selector)?;
         found.ok_or_else(|| problem(attribute, selector, "is null or empty"))
+    }
+
+    /// Returns the attribute, a time; its absence is an error too.
+    pub(super) fn time(
+        &mut self,
+        attribute: &str,
+        selector: &Selector,
+    ) -> Result<Box<str>, Unreadable> {
+        let text = self.required(attribute, selector)?;
+        let parsed: Result<Timestamp, _> = text.parse();
+        parsed.map_err(|_| problem(attribute, selector, "is not an RFC 3339 time"))?;
+        Ok(text)
     }
 
     /// Returns the attribute; an explicit null or empty text says that there is none.
@@ -56,8 +72,10 @@ impl<'a> Selected<'a> {
         pointer: &str,
     ) -> Result<Option<Box<str>>, Unreadable> {
         if self.tree.is_none() {
-            let value = self.record.value.as_deref().unwrap_or_default();
-            let tree = serde_json::from_slice(value).map_err(|error| json_problem(&error))?;
+            let tree = serde_json::from_slice(self.json).map_err(|error| {
+                let Unreadable(what) = json_problem(&error);
+                problem(attribute, selector, &format!("can't be followed: {what}"))
+            })?;
             self.tree = Some(tree);
         }
         match self.tree.as_ref().and_then(|tree| tree.pointer(pointer)) {

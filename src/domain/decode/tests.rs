@@ -28,12 +28,22 @@ pub(crate) fn record(value: &str, headers: &[(&str, &str)]) -> Record {
 }
 
 pub(crate) fn source(format: Format) -> Source {
-    Source { topics: vec!["orders".into()], format, event_type: None, event_id: None, tenant: None }
+    Source { topics: vec!["orders".into()], ..Source::of_format(format) }
+}
+
+/// Decodes a record that is an event.
+pub(crate) fn event(source: Source, record: Record) -> Event {
+    let identity = Identity { origin: record.origin.clone(), id: None };
+    decode(&Arc::new(source), record, None, identity).expect("it reads")
 }
 
 fn summary(source: &Source, record: Record) -> String {
+    summary_of(source, record, None)
+}
+
+fn summary_of(source: &Source, record: Record, translation: Option<Translation>) -> String {
     let identity = Identity { origin: record.origin.clone(), id: None };
-    match decode(source, record, identity) {
+    match decode(&Arc::new(source.clone()), record, translation, identity) {
         Err((_, reason)) => format!("unreadable: {reason}"),
         Ok(event) => {
             let data = String::from_utf8_lossy(&event.data).into_owned();
@@ -126,9 +136,31 @@ fn a_binary_cloudevent_is_read() {
 #[test]
 fn what_is_no_cloudevent_is_unreadable() {
     let structured = [("content-type", "application/cloudevents+json")];
-    let check = |value, headers: &[_], expect| check(Format::CloudEvents, value, headers, expect);
+    let check = |value: &str, headers: &[(&str, &str)], expect: &str| {
+        check(Format::CloudEvents, value, headers, expect);
+    };
     check("{}", &structured, "unreadable: the CloudEvent has no `specversion`");
     check("{}", &[], "unreadable: the CloudEvent has no header \"ce_specversion\"");
+    check("", &structured, "unreadable: the JSON ends early, at line 1 column 0");
+    let with = |more: &str, expect: &str| {
+        let value = format!(r#"{{"specversion":"1.0","id":"1","source":"s","type":"t",{more}}}"#);
+        check(&value, &structured, &format!("unreadable: {expect}"));
+    };
+    with(r#""data":1,"data_base64":"aGk=""#, "the CloudEvent has both `data` and `data_base64`");
+    with(r#""data_base64":"a b""#, "`data_base64` is not base64");
+    with(
+        r#""ext":{}"#,
+        "an attribute of the CloudEvent is neither a string, a number nor a boolean",
+    );
+    for half in [r#""ext":"\ud800""#, r#""ext":1e999"#] {
+        with(half, "an attribute of the CloudEvent is neither a string, a number nor a boolean");
+    }
+    with(r#""datacontenttype":"text/plain","data":"\ud800""#, "`data` is not a string");
+    with(
+        r#""a b":1"#,
+        "a name of an attribute is longer than 64 or has other characters than A-Z a-z 0-9 _ -",
+    );
+    with(r#""ext":1,"ext":2"#, "the JSON has a field twice, at line 1 column 70");
     check(
         r#"{"specversion":"0.3"}"#,
         &structured,
@@ -175,11 +207,46 @@ fn a_selector_that_finds_nothing_is_named() {
 }
 
 #[test]
+fn selectors_work_for_every_format_and_come_before_its_own_attributes() {
+    let mut source = source(Format::Envelope);
+    source.event_type = Some(Selector::Pointer("/data/kind".into()));
+    source.event_id = Some(Selector::Key);
+    source.event_time = Some(Selector::Header("at".into()));
+    let check = |value: &str, at: &str, expect: &str| {
+        assert_eq!(summary(&source, record(value, &[("at", at)])), expect);
+    };
+    let value = r#"{"id":"own","event":"own","data":{"kind":"k"}}"#;
+    let at = "2025-02-01T00:00:00+01:00";
+    check(value, at, &format!("k1 k {at} - {{\"kind\":\"k\"}}"));
+    check(value, "noon", "unreadable: event_time: header \"at\" is not an RFC 3339 time");
+    check(value, "", "unreadable: event_time: header \"at\" is null or empty");
+    check("{}", at, "unreadable: event_type: pointer \"/data/kind\" is missing");
+}
+
+#[test]
+fn what_a_schema_makes_of_a_record_is_its_data() {
+    let mut source = source(Format::Registry);
+    source.event_type = Some(Selector::Pointer("/type".into()));
+    let check = |translation: Translation, expect: &str| {
+        let record = record("\u{0}abcdefg", &[]);
+        assert_eq!(summary_of(&source, record, Some(translation)), expect);
+    };
+    check(
+        Ok(Bytes::from_static(br#"{"type":"a.b"}"#)),
+        r#"orders-3-42 a.b 2025-01-15T10:30:00.000Z - {"type":"a.b"}"#,
+    );
+    check(Err(Unreadable("no such schema".into())), "unreadable: no such schema");
+    let expect = format!("unreadable: {NO_WIRE_FORMAT}");
+    assert_eq!(summary(&source, record("{}", &[])), expect);
+}
+
+#[test]
 fn a_moved_event_keeps_its_first_identity() {
     let moved = record(r#"{"event":"a","id":"other"}"#, &[]);
     let origin = Origin { topic: "first".into(), ..moved.origin.clone() };
     let identity = Identity { origin, id: Some(EventId::new("evt_1")) };
-    let event = decode(&source(Format::Envelope), moved, identity).expect("it reads");
+    let source = Arc::new(source(Format::Envelope));
+    let event = decode(&source, moved, None, identity).expect("it reads");
     assert_eq!((event.id.as_str(), &*event.origin.topic), ("evt_1", "first"));
     assert_eq!(&*event.record.origin.topic, "orders");
 }
@@ -192,7 +259,7 @@ proptest! {
     ) {
         let mut record = record("", &[("content-type", &content_type)]);
         record.value = Some(value.into());
-        for format in [Format::Envelope, Format::CloudEvents, Format::Json] {
+        for format in [Format::Envelope, Format::CloudEvents, Format::Json, Format::Registry] {
             let mut source = source(format);
             source.event_type = Some(Selector::Pointer("/a".into()));
             summary(&source, record.clone());
@@ -203,8 +270,7 @@ proptest! {
     fn data_survives_byte_for_byte(data in "(\\{\"[a-z]\": ?-?[1-9][0-9]{0,30}\\}|\"[a-z ]*\"|\\[ ?\\])") {
         let value = format!(r#"{{"event":"a", "data": {data} }}"#);
         let record = record(&value, &[]);
-        let identity = Identity { origin: record.origin.clone(), id: None };
-        let event = decode(&source(Format::Envelope), record, identity).expect("it reads");
+        let event = event(source(Format::Envelope), record);
         prop_assert_eq!(event.data, data.as_bytes());
     }
 }
@@ -213,7 +279,6 @@ proptest! {
 fn an_event_shares_the_records_bytes() {
     let record = record(r#"{"event":"a","data":[1,2]}"#, &[]);
     let value = record.value.clone().expect("it has a value");
-    let identity = Identity { origin: record.origin.clone(), id: None };
-    let event = Arc::new(decode(&source(Format::Envelope), record, identity).expect("it reads"));
+    let event = event(source(Format::Envelope), record);
     assert!(value.as_ptr_range().contains(&event.data.as_ptr()), "the data was copied");
 }

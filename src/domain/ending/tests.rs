@@ -3,8 +3,8 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::*;
+use crate::domain::decode;
 use crate::domain::decode::tests::{record, source};
-use crate::domain::decode::{Identity, decode};
 use crate::domain::outcome::{Answer, Failure};
 use crate::domain::record::Header;
 use crate::domain::source::{Format, Selector};
@@ -12,6 +12,9 @@ use crate::domain::subscription::tests::{id, subscription};
 
 /// Stands in payloads, secrets and URLs, and nowhere else.
 pub(in crate::domain) const HIDDEN: &str = "hunter2";
+
+/// How the event is read, as it travels.
+const SOURCE: &str = r#"webhooks-source: {"format":"envelope","tenant":{"literal":"acme"}}"#;
 
 const VALUE: &str = r#"{"id":"evt_1","event":"order.created","data":"hunter2"}"#;
 
@@ -23,9 +26,7 @@ pub(in crate::domain) fn at(text: &str) -> Timestamp {
 fn event(headers: &[(&str, &str)]) -> Arc<Event> {
     let mut source = source(Format::Envelope);
     source.tenant = Some(Selector::Literal("acme".into()));
-    let record = record(VALUE, headers);
-    let identity = Identity { origin: record.origin.clone(), id: None };
-    Arc::new(decode(&source, record, identity).expect("it reads"))
+    Arc::new(decode::tests::event(source, record(VALUE, headers)))
 }
 
 /// Builds the ending of a first attempt, which took 12.4 ms.
@@ -124,6 +125,7 @@ fn a_retry_goes_on_in_its_tier_as_it_came() {
         "webhooks-first-at: 2025-01-15T10:30:01.123Z",
         "webhooks-origin: orders/3/42",
         "webhooks-origin-timestamp: 2025-01-15T10:30:00.000Z",
+        SOURCE,
         "webhooks-reason: http-status",
         "webhooks-status: 503",
     ];
@@ -154,6 +156,7 @@ fn a_moved_delivery_keeps_what_its_last_attempt_came_to_and_is_not_told_of() {
         "webhooks-first-at: 2025-01-15T10:30:01.000Z",
         "webhooks-origin: orders/3/42",
         "webhooks-origin-timestamp: 2025-01-15T10:30:00.000Z",
+        SOURCE,
         "webhooks-reason: http-status",
         "webhooks-status: 503",
     ];
@@ -174,6 +177,7 @@ fn a_delivery_given_up_is_a_dead_letter_with_its_error() {
             "webhooks-first-at: 2025-01-15T10:30:01.123Z",
             "webhooks-origin: orders/3/42",
             "webhooks-origin-timestamp: 2025-01-15T10:30:00.000Z",
+            SOURCE,
             "webhooks-reason: exhausted",
         ];
         let kind = "webhooks-kind: delivery";
@@ -208,6 +212,7 @@ fn a_delivery_given_up_without_an_attempt_has_neither_status_nor_error() {
         "webhooks-attempts: 0",
         "webhooks-origin: orders/3/42",
         "webhooks-origin-timestamp: 2025-01-15T10:30:00.000Z",
+        SOURCE,
         "webhooks-reason: subscription-removed",
         "webhooks-kind: delivery",
     ];

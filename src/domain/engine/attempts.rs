@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::{Delivery, ENDINGS_MAX, Engine};
 use crate::domain::ending::{DeliveryEnding, Ending, Next, Value};
 use crate::domain::event::Event;
-use crate::domain::outcome::{Attempted, Reason, Verdict};
+use crate::domain::outcome::{Attempted, Failure, Reason, Verdict};
 use crate::domain::payload::Retryable;
 use crate::domain::subscription::{Activity, Subscription};
 use crate::domain::tiers;
@@ -109,6 +109,10 @@ impl Engine {
         };
         self.lanes.landed(&delivery.subscription);
         self.partition(delivery.partition).in_air -= 1;
+        if let Err(Failure { reason: reason @ Reason::Filtered, .. }) = &attempted.end {
+            // Nothing was to be sent, and so nothing was: no attempt.
+            return self.end(delivery, None, Next::Skipped(*reason), now);
+        }
         delivery.attempts += 1;
         let first_at = *delivery.first_at.get_or_insert(now);
         let rules = &self.policy.retry;

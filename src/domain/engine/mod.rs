@@ -25,6 +25,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use rustc_hash::FxHashMap;
 
+use super::decode::Translation;
 use super::event::Event;
 use super::headers::Trigger;
 use super::outcome::RetryRules;
@@ -195,11 +196,39 @@ impl Engine {
         self.partitions.get(&id).map(|partition| partition.window.next())
     }
 
+    /// Tells whether a schema has to say what a record holds before it is taken up; then it comes by
+    /// [`Engine::translated`].
+    pub fn needs_schema(&self, id: PartitionId, record: &Record) -> bool {
+        let partition = self.partitions.get(&id);
+        partition.is_some_and(|partition| partition.needs_schema(record, &self.policy))
+    }
+
     /// Takes up a record of a partition that has room. Records come in the order of their offsets.
     pub fn record(&mut self, id: PartitionId, record: Record, now: Timestamp) {
+        self.take_up(id, record, None, now);
+    }
+
+    /// Takes up a record together with what its schema makes of it; see [`Engine::record`].
+    pub fn translated(
+        &mut self,
+        id: PartitionId,
+        record: Record,
+        translation: Translation,
+        now: Timestamp,
+    ) {
+        self.take_up(id, record, Some(translation), now);
+    }
+
+    fn take_up(
+        &mut self,
+        id: PartitionId,
+        record: Record,
+        translation: Option<Translation>,
+        now: Timestamp,
+    ) {
         let Some(partition) = self.partitions.get_mut(&id) else { return };
         self.counts.records += 1;
-        partition.take_up(record, &self.policy, &mut self.counts);
+        partition.take_up(record, translation, &self.policy, &mut self.counts);
         self.admit(id, now);
     }
 

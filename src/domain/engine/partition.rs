@@ -6,12 +6,12 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::{Counts, Policy};
-use crate::domain::decode::{self, Identity, Unreadable};
+use crate::domain::decode::{self, Identity, Translation, Unreadable};
 use crate::domain::event::Event;
 use crate::domain::headers::Carried;
 use crate::domain::progress::{Plan, Seq, Settled, Window};
 use crate::domain::record::{NextOffset, Offset, Record, TopicPartition};
-use crate::domain::source::SourceIndex;
+use crate::domain::source::{Format, Source, SourceIndex};
 use crate::domain::subscription::{Subscription, SubscriptionHash};
 use crate::domain::tiers::TierIndex;
 
@@ -153,19 +153,45 @@ impl Partition {
         }
     }
 
-    /// Reads a record and makes it the head.
-    pub(super) fn take_up(&mut self, record: Record, policy: &Policy, counts: &mut Counts) {
+    /// Tells whether a schema has to say what a record holds before it is taken up.
+    pub(super) fn needs_schema(&self, record: &Record, policy: &Policy) -> bool {
+        // The wire format begins with a zero, which no JSON does: the rest is seldom looked at.
+        if record.value.as_ref().and_then(|value| value.first()) != Some(&0) {
+            return false;
+        }
+        let is_registry = |source: &Arc<Source>| source.format == Format::Registry;
+        let has_schema = match self.role {
+            Role::Events => self.source.is_some_and(|index| is_registry(policy.sources.get(index))),
+            // What it carries is judged with the record.
+            Role::Deliver | Role::Tier(_) => match Carried::read(&record.headers) {
+                Ok(carried) => is_registry(&source_of(&carried, record, policy)),
+                Err(_) => false,
+            },
+        };
+        has_schema && self.window.plan(record.origin.offset) != Plan::Settled
+    }
+
+    /// Reads a record and makes it the head; `translation` is what its schema makes of it, if it needs one.
+    pub(super) fn take_up(
+        &mut self,
+        record: Record,
+        translation: Option<Translation>,
+        policy: &Policy,
+        counts: &mut Counts,
+    ) {
         assert!(self.has_room(), "a record was handed over without room for it");
-        let (offset, bytes) = (record.origin.offset, record.size());
+        let translated = translation.as_ref().and_then(|json| json.as_ref().ok());
+        let (offset, bytes) =
+            (record.origin.offset, record.size() + translated.map_or(0, |json| json.len()));
         let mut ready_at = Timestamp::MIN;
         let content = if self.window.plan(offset) == Plan::Settled {
             counts.already_settled += 1;
             Content::Nothing
         } else if self.role == Role::Events {
-            self.read_event(record, policy, counts)
+            self.read_event(record, translation, policy, counts)
         } else {
             let written = record.origin.timestamp;
-            let content = read_delivery(record, policy);
+            let content = read_delivery(record, translation, policy);
             if let (Content::Delivery(_, carried), Role::Tier(tier)) = (&content, self.role) {
                 let due = carried.due_at.unwrap_or(Timestamp::MIN);
                 ready_at = policy.wheel.ready_at(tier, written, due);
@@ -175,7 +201,13 @@ impl Partition {
         self.head = Some(Head { offset, ready_at, bytes, content });
     }
 
-    fn read_event(&self, record: Record, policy: &Policy, counts: &mut Counts) -> Content {
+    fn read_event(
+        &self,
+        record: Record,
+        translation: Option<Translation>,
+        policy: &Policy,
+        counts: &mut Counts,
+    ) -> Content {
         if record.value.is_none() {
             counts.tombstones += 1;
             return Content::Nothing;
@@ -185,23 +217,29 @@ impl Partition {
             return Content::Unreadable(Box::new(record), reason);
         };
         let identity = Identity { origin: record.origin.clone(), id: None };
-        match decode::decode(policy.sources.get(source), record, identity) {
+        match decode::decode(policy.sources.get(source), record, translation, identity) {
             Ok(event) => Content::Event(Arc::new(event)),
             Err((record, reason)) => Content::Unreadable(record, reason),
         }
     }
 }
 
-/// Reads a record of a retry tier or of the deliver topic, as the source of its origin says.
-fn read_delivery(record: Record, policy: &Policy) -> Content {
+/// Returns how the record of a delivery is read: as it was the first time, or as the source of its origin says.
+fn source_of(carried: &Carried, record: &Record, policy: &Policy) -> Arc<Source> {
+    let topic = carried.origin.as_ref().map_or(&record.origin.topic, |origin| &origin.topic);
+    carried.source.clone().unwrap_or_else(|| policy.sources.of_moved(topic).clone())
+}
+
+/// Reads a record of a retry tier or of the deliver topic.
+fn read_delivery(record: Record, translation: Option<Translation>, policy: &Policy) -> Content {
     let carried = match Carried::read(&record.headers) {
         Ok(carried) => carried,
         Err(bad) => return Content::Unreadable(Box::new(record), Unreadable(bad.to_string())),
     };
+    let source = source_of(&carried, &record, policy);
     let origin = carried.origin.clone().unwrap_or_else(|| record.origin.clone());
-    let source = policy.sources.of_moved(&origin.topic);
     let identity = Identity { origin, id: carried.id.clone() };
-    match decode::decode(source, record, identity) {
+    match decode::decode(&source, record, translation, identity) {
         Ok(event) => Content::Delivery(Arc::new(event), Box::new(carried)),
         Err((record, reason)) => Content::Unreadable(record, reason),
     }

@@ -6,6 +6,7 @@ use proptest::sample::select;
 
 use super::*;
 use crate::domain::record::Header;
+use crate::domain::source::{Format, Selector};
 use crate::domain::subscription::tests::id;
 
 fn header(name: &str, value: Option<&[u8]>) -> Header {
@@ -41,6 +42,7 @@ fn carried() -> Carried {
             offset: Offset(42),
             timestamp: at("2025-01-15T10:30:00Z"),
         }),
+        source: Some(Arc::new(Source::of_format(Format::Envelope))),
         reason: Some(Reason::HttpStatus),
         status: Some(503),
     }
@@ -63,6 +65,7 @@ fn a_retry_says_all_that_the_contract_lists_behind_the_events_headers() {
         "webhooks-first-at: 2025-01-15T10:30:01.123Z",
         "webhooks-origin: orders/3/42",
         "webhooks-origin-timestamp: 2025-01-15T10:30:00.000Z",
+        r#"webhooks-source: {"format":"envelope"}"#,
         "webhooks-reason: http-status",
         "webhooks-status: 503",
     ];
@@ -108,6 +111,7 @@ fn a_subscription_alone_is_a_delivery_that_is_due_now() {
         due_at: None,
         first_at: None,
         origin: None,
+        source: None,
         reason: None,
         status: None,
     };
@@ -135,6 +139,7 @@ fn every_malformed_header_of_ours_is_named() {
         (FIRST_AT, &time),
         (ORIGIN, &["", "orders", "orders/3", "/3/42", "orders/x/42", "orders/3/", "orders/3/42/1"]),
         (ORIGIN_TIMESTAMP, &time),
+        (SOURCE, &["", "envelope", r#"{"format":"xml"}"#, r#"{"format":"json"}"#]),
         (REASON, &["", "bad luck"]),
         (STATUS, &["", "OK", "-1", "65536"]),
     ];
@@ -160,7 +165,7 @@ fn a_bad_header_says_its_name_and_not_its_value() {
 #[test]
 fn a_null_header_that_may_be_missing_counts_as_missing() {
     let mut headers = carried().write(&Headers::default(), None);
-    for name in [ID, TRIGGER, ATTEMPTS, DUE_AT, FIRST_AT, ORIGIN, REASON, STATUS] {
+    for name in [ID, TRIGGER, ATTEMPTS, DUE_AT, FIRST_AT, ORIGIN, SOURCE, REASON, STATUS] {
         headers.0.push(header(name, None));
     }
     let bare = self::headers(&[("webhooks-subscription", "crm")]);
@@ -199,16 +204,35 @@ fn origin() -> impl Strategy<Value = Origin> {
     })
 }
 
+fn any_source() -> impl Strategy<Value = Arc<Source>> {
+    let selector = prop_oneof![
+        "\\PC{0,20}".prop_map(|text| Selector::Header(text.into())),
+        "\\PC{0,20}".prop_map(|text| Selector::Literal(text.into())),
+        Just(Selector::Key),
+    ];
+    let format = select(vec![Format::Envelope, Format::Json, Format::Registry]);
+    (format, selector.clone(), prop::option::of(selector)).prop_map(|(format, one, tenant)| {
+        Arc::new(Source { event_type: Some(one), tenant, ..Source::of_format(format) })
+    })
+}
+
 fn any_carried() -> impl Strategy<Value = Carried> {
     let option = prop::option::of::<BoxedStrategy<Timestamp>>;
     (
         ("[A-Za-z0-9_-]{1,64}", prop::option::of("\\PC{0,300}")),
         (select(Trigger::ALL.to_vec()), 0..u32::MAX),
         (option(time().boxed()), option(time().boxed()), prop::option::of(origin())),
+        prop::option::of(any_source()),
         (prop::option::of(select(Reason::ALL.to_vec())), prop::option::of(100_u16..1000)),
     )
         .prop_map(
-            |((subscription, name), (trigger, attempts), (due_at, first_at, origin), last)| {
+            |(
+                (subscription, name),
+                (trigger, attempts),
+                (due_at, first_at, origin),
+                source,
+                last,
+            )| {
                 Carried {
                     subscription: id(&subscription),
                     id: name.as_deref().map(EventId::new),
@@ -217,6 +241,7 @@ fn any_carried() -> impl Strategy<Value = Carried> {
                     due_at,
                     first_at,
                     origin,
+                    source,
                     reason: last.0,
                     status: last.1,
                 }

@@ -207,6 +207,10 @@ impl Node {
     }
 
     /// Returns the list in which a pattern's subscriptions stand, and makes the way to it.
+    #[expect(
+        clippy::mutable_key_type,
+        reason = "what may change in a subscription is its compiled expression; entries are ordered by hash and id"
+    )]
     fn list<'a>(&mut self, segments: impl Iterator<Item = Segment<'a>>) -> &mut BTreeSet<Entry> {
         let mut node = self;
         for segment in segments {

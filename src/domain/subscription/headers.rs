@@ -100,7 +100,7 @@ pub(super) fn credential_header(
 /// What is wrong with the name of a header that is added to what the connector writes.
 fn added_problem(name: &str, schemes: &[Scheme]) -> Option<&'static str> {
     let signed = schemes.iter().flat_map(Scheme::headers).any(|written| written == name);
-    let reserved = name.starts_with("webhook-") || name.starts_with("x-webhook-");
+    let reserved = ["webhook-", "x-webhook-", "ce-"].iter().any(|own| name.starts_with(own));
     let own = (signed || reserved).then_some("is a header of the connector's own");
     name_problem(name).or(own)
 }

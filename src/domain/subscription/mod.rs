@@ -20,6 +20,7 @@ use sha2::{Digest, Sha256};
 use url::Url;
 
 use super::egress::Egress;
+use super::expression::Expression;
 use super::pattern::EventPattern;
 use super::record::Offset;
 use super::retry::Schedule;
@@ -107,8 +108,10 @@ pub struct Subscription {
     pub auth: Option<Auth>,
     /// In whose name its receiver is asked for permission before the first request; `None` if it isn't.
     pub origin: Option<Box<str>>,
-    /// What its bodies hold.
+    /// What its bodies hold, unless `transform` makes them.
     pub payload: Payload,
+    /// What makes its bodies.
+    pub transform: Option<Box<Expression>>,
     /// The deadline of one attempt, 100 ms to 5 min; `None` is the connector's.
     pub timeout: Option<Duration>,
     /// When failed attempts are repeated; `None` is the connector's schedule.
@@ -137,6 +140,10 @@ pub enum Payload {
     Envelope,
     /// The record's value, byte for byte.
     Raw,
+    /// A CloudEvent in structured mode.
+    CloudEvents,
+    /// A CloudEvent in binary mode: its data, with the attributes in headers.
+    CloudEventsBinary,
 }
 
 /// What the connector's settings allow a subscription.

@@ -11,13 +11,14 @@ use super::headers;
 use super::reader::{Field, Object, Problem, Problems, each};
 use super::signing::{keys, schemes};
 use super::{Activity, HttpUrls, Payload, Rules, Subscription, SubscriptionHash, SubscriptionId};
+use crate::domain::expression::Expression;
 use crate::domain::pattern::EventPattern;
 use crate::domain::record::Offset;
 use crate::domain::retry::Schedule;
 use crate::domain::signature::Signing;
 
 /// What a definition may hold one day and this version would ignore.
-const UNSUPPORTED: [&str; 3] = ["filter", "rateLimit", "transform"];
+const UNSUPPORTED: [&str; 2] = ["filter", "rateLimit"];
 
 /// What is said of it.
 pub(super) const NOT_SUPPORTED: &str = "is not supported by this version";
@@ -36,7 +37,7 @@ impl Subscription {
     /// Reads and checks a definition.
     ///
     /// # Errors
-    /// All problems at once, 50 at most. They repeat no value of the definition, so that they may be shown.
+    /// All problems at once, 50 at most. They repeat nothing that may be a secret, so that they may be shown.
     pub fn parse(
         id: SubscriptionId,
         value: &[u8],
@@ -79,7 +80,9 @@ fn read(
     let topics = object.take("topics").and_then(|field| each(field, 0, 100, p, topic));
     let tenant = object.take("tenant").and_then(|field| short_text(field, 1, 256, p));
     let active = object.take("active").and_then(|field| field.bool(p));
-    let payload = object.take("payload").and_then(|field| payload(field, p));
+    let transform = object.take("transform");
+    let payload = object.take("payload").and_then(|field| payload(field, transform.as_ref(), p));
+    let transform = transform.and_then(|field| expression(field, p));
     let timeout = object.take("timeout").and_then(|field| field.duration("100ms", "5m", p));
     let retry = object.take("retry").and_then(|field| retry(field, p));
     let statuses = object.take("noRetryOn").and_then(|field| each(field, 0, 500, p, status));
@@ -110,6 +113,7 @@ fn read(
         auth,
         origin,
         payload: payload.unwrap_or(Payload::Envelope),
+        transform,
         timeout,
         retry,
         no_retry_on,
@@ -197,12 +201,25 @@ fn short_text(field: Field, least: usize, most: usize, p: &mut Problems) -> Opti
     None
 }
 
-fn payload(field: Field, p: &mut Problems) -> Option<Payload> {
+/// Reads an expression and compiles it.
+fn expression(field: Field, p: &mut Problems) -> Option<Box<Expression>> {
     let (path, text) = field.text(p)?;
+    Expression::compile(&text)
+        .map(Box::new)
+        .map_err(|problem| p.add(&path, problem.to_string()))
+        .ok()
+}
+
+fn payload(field: Field, transform: Option<&Field>, p: &mut Problems) -> Option<Payload> {
+    let (path, text) = field.text(p)?;
+    if transform.is_some() {
+        p.add(&path, "must not stand beside `transform`, which makes the body");
+    }
     match text.as_str() {
         "envelope" => return Some(Payload::Envelope),
         "raw" => return Some(Payload::Raw),
-        "cloudevents" | "cloudevents-binary" => p.add(&path, NOT_SUPPORTED),
+        "cloudevents" => return Some(Payload::CloudEvents),
+        "cloudevents-binary" => return Some(Payload::CloudEventsBinary),
         _ => p.add(&path, "must be envelope, raw, cloudevents or cloudevents-binary"),
     }
     None

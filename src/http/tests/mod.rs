@@ -16,8 +16,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::domain::decode::tests::{record, source};
-use crate::domain::decode::{Identity, decode};
+use crate::domain::decode::tests::{event, record, source};
 use crate::domain::engine::AttemptId;
 use crate::domain::payload::Retryable;
 use crate::domain::source::Format;
@@ -65,9 +64,7 @@ fn url(scheme: &str, port: u16) -> String {
 
 /// Builds the second attempt at an event, to a subscription that `changes` define beside its secret.
 fn attempt(value: &str, headers: &[(&str, &str)], changes: &Value) -> Attempt {
-    let record = record(value, headers);
-    let identity = Identity { origin: record.origin.clone(), id: None };
-    let event = decode(&source(Format::Envelope), record, identity).expect("it reads");
+    let event = event(source(Format::Envelope), record(value, headers));
     Attempt {
         id: AttemptId::of_none(),
         event: Arc::new(event),

@@ -18,6 +18,7 @@ use super::couriers::Couriers;
 use super::inbox::{Inbox, Input};
 use super::membership::Membership;
 use super::run::Stopper;
+use super::translations::Translations;
 use crate::domain::engine::Engine;
 use crate::domain::tiers;
 use crate::kafka::Connection;
@@ -27,6 +28,7 @@ use crate::kafka::ledger::{self, Ledger};
 use crate::kafka::subscriptions::{Change, Follower, News};
 use crate::ops::health::Health;
 use crate::ops::metrics::Metrics;
+use crate::schema::Translator;
 
 /// The longest that the driver rests: a wake-up that got lost costs no more.
 const REST: Duration = Duration::from_millis(100);
@@ -43,6 +45,7 @@ pub(super) enum End {
 pub(super) struct Surroundings<'a> {
     pub(super) connection: Connection<'a>,
     pub(super) couriers: Couriers,
+    pub(super) translator: Translator,
     pub(super) health: Arc<Health>,
     pub(super) stopper: Stopper,
     pub(super) batch_size: usize,
@@ -76,6 +79,13 @@ impl Joined {
 
     fn members_mut(&mut self) -> [&mut Membership; 2] {
         [&mut self.events, &mut self.waiting]
+    }
+
+    fn member_mut(&mut self, part: Part) -> &mut Membership {
+        match part {
+            Part::Events => &mut self.events,
+            Part::Waiting => &mut self.waiting,
+        }
     }
 }
 
@@ -201,11 +211,11 @@ impl<'a> Session<'a> {
             Input::Subscriptions(News::Fatal(reason)) => return Err(reason),
             Input::Positions(part, committed) => {
                 let joined = self.joined.as_mut().expect("only members ask for positions");
-                let group = match part {
-                    Part::Events => &mut joined.events,
-                    Part::Waiting => &mut joined.waiting,
-                };
-                group.positions(committed, &mut self.engine)?;
+                joined.member_mut(part).positions(committed, &mut self.engine)?;
+            }
+            Input::Translated(part, id, record, translation) => {
+                let joined = self.joined.as_mut().expect("only members have records");
+                joined.member_mut(part).translated(id, record, translation);
             }
             Input::Ledger(report) => self.ledger(report, now)?,
             Input::Attempted(id, subscription, attempted) => {
@@ -238,10 +248,13 @@ impl<'a> Session<'a> {
     fn join(&mut self) -> Result<(), String> {
         let (registry, invalid) = self.engine.subscriptions();
         info!(subscriptions = registry.len(), invalid, "subscriptions read");
-        let Surroundings { connection, batch_size, .. } = self.surroundings;
+        let Surroundings { connection, batch_size, translator, .. } = self.surroundings;
         let failed = |error| ClusterError::from(error).to_string();
-        let events = Membership::join(connection, Part::Events, &self.inbox).map_err(failed)?;
-        let waiting = Membership::join(connection, Part::Waiting, &self.inbox).map_err(failed)?;
+        let join = |part| {
+            let translations = Translations::new(part, translator.clone(), self.inbox.clone());
+            Membership::join(connection, part, &self.inbox, translations).map_err(failed)
+        };
+        let (events, waiting) = (join(Part::Events)?, join(Part::Waiting)?);
         let inbox = self.inbox.clone();
         let report = move |it| inbox.push(Input::Ledger(it));
         let ledger = Ledger::start(connection, *batch_size, report).map_err(failed)?;

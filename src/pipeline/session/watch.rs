@@ -33,11 +33,14 @@ impl Session<'_> {
         let lags: Vec<_> = members().flat_map(Membership::lags).collect();
         let tiers = &self.surroundings.connection.config().topics.tiers;
         self.metrics.stand(&self.engine, &lags, tiers, now);
+        let schemaless = self.surroundings.translator.waiting();
+        self.metrics.waiting_for_schemas(schemaless);
         let readiness = Readiness {
             subscriptions_read: self.joined.is_some(),
             producer_initialised: self.producer_ready,
             partitions_assigned: self.joined.is_some() && members().all(Membership::is_assigned),
             broker_reachable: members().any(Membership::reaches_broker),
+            registry_reachable: schemaless == 0,
         };
         if !readiness.broker_reachable {
             self.reachable_since = None;

@@ -5,13 +5,14 @@ mod deliveries;
 mod fan_out;
 mod handover;
 mod limits;
+mod schemas;
 mod tiers;
 
 use bytes::Bytes;
 use serde_json::{Value as Json, json};
 
 use super::*;
-use crate::domain::decode::tests::source;
+use crate::domain::decode::{self, tests::source};
 use crate::domain::ending::{Ending, Next};
 use crate::domain::headers::Carried;
 use crate::domain::outcome::{Answer, Attempted, Failure, Reason};
@@ -173,6 +174,7 @@ fn due(due: Timestamp) -> Carried {
         due_at: Some(due),
         first_at: None,
         origin: None,
+        source: None,
         reason: None,
         status: None,
     }

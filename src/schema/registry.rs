@@ -1,0 +1,138 @@
+//! The registry asked: a schema by its id, with all that it refers to.
+
+use std::collections::HashMap;
+use std::error::Error as _;
+
+use schema_registry_converter::async_impl::schema_registry::{
+    SrSettings, get_referenced_schema, get_schema_by_id,
+};
+use schema_registry_converter::error::SRCError;
+use schema_registry_converter::schema_registry_common::{
+    RawError, RegisteredReference, RegisteredSchema, SchemaType,
+};
+
+use super::avro::AvroSchema;
+use super::protobuf::ProtobufSchema;
+use crate::config::{self, Credentials};
+use crate::http;
+
+/// The most schemas that one schema may refer to, directly or not.
+const REFERENCES_MAX: usize = 1000;
+
+/// What registries answer for what they don't have (Confluent's API: subject, version and schema not found). Another
+/// 404 says that the address is wrong, or something in between answers.
+const NOT_FOUND: [u32; 3] = [40401, 40402, 40403];
+
+/// Why there is no schema.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Trouble {
+    /// No registry answers, or none says anything useful.
+    Unavailable(String),
+    /// The registry doesn't know the id, or something that the schema refers to.
+    Unknown,
+}
+
+/// A schema that values can be read by.
+pub(super) enum Schema {
+    Avro(AvroSchema),
+    Protobuf(ProtobufSchema),
+    Json,
+}
+
+/// The way to the registry.
+pub(super) struct Registry(SrSettings);
+
+impl Registry {
+    /// Makes the way; nothing is asked yet. `None` if there is no address.
+    ///
+    /// # Errors
+    /// TLS can't be set up.
+    pub(super) fn new(settings: &config::Registry) -> Result<Option<Self>, String> {
+        let Some((first, others)) = settings.urls.split_first() else { return Ok(None) };
+        let mut builder = SrSettings::new_builder(first.clone());
+        for url in others {
+            builder.add_url(url.clone());
+        }
+        match &settings.credentials {
+            Credentials::None => {}
+            Credentials::Basic { username, password } => {
+                builder.set_basic_authorization(username, Some(password));
+            }
+            Credentials::Bearer(token) => {
+                builder.set_token_authorization(token);
+            }
+        }
+        builder.set_timeout(settings.timeout);
+        let client = http::registry_client(settings.ca.as_deref());
+        let client = client.map_err(|error| error.to_string())?;
+        builder.build_with(client).map(|settings| Some(Self(settings))).map_err(|e| text(&e))
+    }
+
+    /// Fetches and prepares a schema; the inner error says why it can't be used, in one line.
+    ///
+    /// # Errors
+    /// The registry doesn't give it.
+    pub(super) async fn schema(&self, id: u32) -> Result<Result<Schema, String>, Trouble> {
+        let schema = get_schema_by_id(id, &self.0).await.map_err(|error| trouble(&error))?;
+        let RegisteredSchema { schema_type, schema, references, .. } = schema;
+        match schema_type {
+            // Values are what they are: nothing that the schema says changes them.
+            SchemaType::Json => Ok(Ok(Schema::Json)),
+            SchemaType::Avro => {
+                let others = match self.references(references).await? {
+                    Ok(others) => others,
+                    Err(problem) => return Ok(Err(problem)),
+                };
+                let others: Vec<_> = others.iter().rev().map(|(_, text)| text.as_str()).collect();
+                Ok(AvroSchema::parse(&schema, &others).map(Schema::Avro))
+            }
+            SchemaType::Protobuf => {
+                let imports = match self.references(references).await? {
+                    Ok(others) => others,
+                    Err(problem) => return Ok(Err(problem)),
+                };
+                let imports: HashMap<_, _> = imports.into_iter().collect();
+                Ok(ProtobufSchema::compile(&schema, imports).map(Schema::Protobuf))
+            }
+            _ => Ok(Err("it is neither Avro, Protobuf nor JSON Schema".to_owned())),
+        }
+    }
+
+    /// Fetches what a schema refers to, and what that refers to: names and texts, each once.
+    async fn references(
+        &self,
+        direct: Vec<RegisteredReference>,
+    ) -> Result<Result<Vec<(String, String)>, String>, Trouble> {
+        let mut found: Vec<(String, String)> = Vec::new();
+        let mut open = direct;
+        while let Some(reference) = open.pop() {
+            if found.iter().any(|(name, _)| *name == reference.name) {
+                continue;
+            }
+            if found.len() == REFERENCES_MAX {
+                return Ok(Err(format!("it refers to more than {REFERENCES_MAX} others")));
+            }
+            let schema = get_referenced_schema(&self.0, &reference).await;
+            let schema = schema.map_err(|error| trouble(&error))?;
+            found.push((reference.name, schema.schema));
+            open.extend(schema.references);
+        }
+        Ok(Ok(found))
+    }
+}
+
+/// Tells an answer that the registry has no such thing from all other failures, which may pass.
+fn trouble(error: &SRCError) -> Trouble {
+    let answer = error.source().and_then(|source| source.downcast_ref::<RawError>());
+    match answer {
+        Some(answer) if NOT_FOUND.contains(&answer.error_code) => Trouble::Unknown,
+        _ => Trouble::Unavailable(text(error)),
+    }
+}
+
+fn text(error: &SRCError) -> String {
+    match &error.cause {
+        Some(cause) => format!("{}: {cause}", error.error),
+        None => error.error.clone(),
+    }
+}

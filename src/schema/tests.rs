@@ -1,0 +1,278 @@
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use jiff::Timestamp;
+use serde_json::json;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::crypto::aws_lc_rs;
+use tokio_rustls::rustls::pki_types::PrivatePkcs8KeyDer;
+
+use super::*;
+use crate::config::Credentials;
+use crate::domain::record::Offset;
+
+/// What a registry of these tests answers to its `n`th request, from 0; `None` closes the connection.
+type Script = fn(&str, usize) -> Option<(u16, String)>;
+
+/// A registry on loopback that answers by a script and remembers what it was asked.
+struct Stub {
+    port: u16,
+    asked: Arc<Mutex<Vec<String>>>,
+}
+
+impl Stub {
+    async fn start(script: Script, tls: Option<TlsAcceptor>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback has free ports");
+        let port = listener.local_addr().expect("it is bound").port();
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let heads = asked.clone();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                match &tls {
+                    None => answer(stream, script, &heads).await,
+                    Some(tls) => match tls.accept(stream).await {
+                        Ok(stream) => answer(stream, script, &heads).await,
+                        Err(_) => continue,
+                    },
+                }
+            }
+        });
+        Self { port, asked }
+    }
+
+    fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    fn asked(&self) -> Vec<String> {
+        self.asked.lock().expect("no test has panicked").clone()
+    }
+}
+
+async fn answer(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    script: Script,
+    heads: &Mutex<Vec<String>>,
+) {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        match stream.read_u8().await {
+            Ok(byte) => head.push(byte),
+            Err(_) => return,
+        }
+    }
+    let head = String::from_utf8(head).expect("it is ASCII");
+    let nth = {
+        let mut heads = heads.lock().expect("no test has panicked");
+        heads.push(head.clone());
+        heads.len() - 1
+    };
+    let Some((status, body)) = script(&head, nth) else { return };
+    let length = body.len();
+    let answer = format!(
+        "HTTP/1.1 {status} X\r\ncontent-type: application/json\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
+    );
+    // Whoever has gone doesn't want it.
+    let _ = stream.write_all(answer.as_bytes()).await;
+    let _ = stream.shutdown().await;
+}
+
+fn text_schema(_: &str, _: usize) -> Option<(u16, String)> {
+    Some((200, json!({"schema": "\"string\""}).to_string()))
+}
+
+fn unknown(_: &str, _: usize) -> Option<(u16, String)> {
+    Some((404, json!({"error_code": 40403, "message": "hunter2"}).to_string()))
+}
+
+fn settings(urls: &[&str]) -> config::Registry {
+    config::Registry {
+        urls: urls.iter().map(|url| (*url).to_owned()).collect(),
+        credentials: Credentials::None,
+        ca: None,
+        cache_max: 10,
+        timeout: Duration::from_secs(5),
+        unknown_retries: 2,
+        retry_wait: Duration::from_millis(10),
+    }
+}
+
+fn translator(settings: &config::Registry) -> Translator {
+    Translator::of(settings, 1000, Handle::current()).expect("the settings are good")
+}
+
+/// Translates the text `a` by schema 7.
+async fn translated(translator: &Translator) -> Translation {
+    let origin = Origin {
+        topic: "t".into(),
+        partition: 0,
+        offset: Offset(1),
+        timestamp: Timestamp::UNIX_EPOCH,
+    };
+    let value = Bytes::from_static(&[0, 0, 0, 0, 7, 2, b'a']);
+    let end = translator.translate(value, &origin);
+    tokio::time::timeout(Duration::from_secs(30), end).await.expect("it comes to an end")
+}
+
+#[tokio::test]
+async fn a_schema_is_asked_for_once_and_then_it_is_here() {
+    let stub = Stub::start(text_schema, None).await;
+    let translator = translator(&settings(&[&stub.url()]));
+    let value = Bytes::from_static(&[0, 0, 0, 0, 7, 2, b'a']);
+    assert!(translator.at_once(&value).is_none());
+    let (one, two) = tokio::join!(translated(&translator), translated(&translator));
+    assert_eq!((one.as_deref(), two.as_deref()), (Ok(&b"\"a\""[..]), Ok(&b"\"a\""[..])));
+    assert_eq!(translator.at_once(&value), Some(Ok(Bytes::from_static(b"\"a\""))));
+    let asked = stub.asked();
+    assert_eq!(asked.len(), 1);
+    assert!(asked[0].starts_with("GET /schemas/ids/7?deleted=true HTTP/1.1\r\n"), "{}", asked[0]);
+    assert!(!asked[0].contains("authorization"));
+}
+
+#[tokio::test]
+async fn large_values_are_translated_elsewhere() {
+    let stub = Stub::start(text_schema, None).await;
+    let translator = Translator::of(&settings(&[&stub.url()]), 1 << 20, Handle::current())
+        .expect("the settings are good");
+    translated(&translator).await.expect("it is read");
+    // 100 000 letters, and their number as a varint.
+    let value = [&[0, 0, 0, 0, 7, 0xc0, 0x9a, 0x0c][..], &[b'x'; 100_000]].concat();
+    let value = Bytes::from(value);
+    assert_eq!(translator.at_once(&value), None);
+    let origin = Origin {
+        topic: "t".into(),
+        partition: 0,
+        offset: Offset(1),
+        timestamp: Timestamp::UNIX_EPOCH,
+    };
+    let json = translator.translate(value, &origin).await.expect("it is read");
+    assert_eq!(json.len(), 100_002);
+}
+
+#[tokio::test]
+async fn registries_are_asked_in_order_with_credentials() {
+    let stub = Stub::start(text_schema, None).await;
+    let dead = "http://127.0.0.1:1".to_owned();
+    let mut settings = settings(&[&dead, &stub.url()]);
+    for (credentials, expect) in [
+        (
+            Credentials::Basic { username: "me".into(), password: "pw".into() },
+            "authorization: Basic bWU6cHc=",
+        ),
+        (Credentials::Bearer("t0ken".into()), "authorization: Bearer t0ken"),
+    ] {
+        settings.credentials = credentials;
+        let translator = translator(&settings);
+        translated(&translator).await.expect("the second answers");
+        let head = stub.asked().pop().expect("it was asked");
+        assert!(head.contains(expect), "{head}");
+    }
+}
+
+#[tokio::test]
+async fn an_id_that_is_not_known_is_asked_for_again_and_then_given_up() {
+    let stub = Stub::start(unknown, None).await;
+    let translator = translator(&settings(&[&stub.url()]));
+    let expect = Unreadable("the registry has no schema 7".into());
+    assert_eq!(translated(&translator).await, Err(expect));
+    assert_eq!(stub.asked().len(), 3);
+}
+
+#[tokio::test]
+async fn an_id_that_becomes_known_meanwhile_is_read() {
+    let script: Script =
+        |head, nth| if nth < 2 { unknown(head, nth) } else { text_schema(head, nth) };
+    let stub = Stub::start(script, None).await;
+    translated(&translator(&settings(&[&stub.url()]))).await.expect("the third time it is known");
+}
+
+#[tokio::test]
+async fn whatever_else_goes_wrong_is_waited_out() {
+    let script: Script = |head, nth| match nth {
+        0 => None,
+        1 => Some((401, json!({"error_code": 40101, "message": "no"}).to_string())),
+        2 => Some((404, "<html>not here</html>".to_owned())),
+        3 => Some((500, json!({"error_code": 50001, "message": "no"}).to_string())),
+        4 => Some((200, "{}".to_owned())),
+        5 => Some((200, "hunter2".to_owned())),
+        _ => text_schema(head, nth),
+    };
+    let stub = Stub::start(script, None).await;
+    let translator = translator(&settings(&[&stub.url()]));
+    translated(&translator).await.expect("in the end it answers");
+    assert_eq!(stub.asked().len(), 7);
+    assert_eq!(translator.waiting(), 0);
+}
+
+#[tokio::test]
+async fn a_value_that_waits_is_counted_until_nobody_wants_it() {
+    let mut settings = settings(&["http://127.0.0.1:1"]);
+    settings.retry_wait = Duration::from_millis(1);
+    let translator = translator(&settings);
+    let waits = translator.clone();
+    let task = tokio::spawn(async move { translated(&waits).await });
+    while translator.waiting() == 0 {
+        tokio::task::yield_now().await;
+    }
+    task.abort();
+    assert!(task.await.is_err());
+    assert_eq!(translator.waiting(), 0);
+}
+
+#[tokio::test]
+async fn a_schema_that_cannot_be_used_makes_its_records_unreadable() {
+    let script: Script =
+        |_, _| Some((200, json!({"schema": "{\"type\":\"hunter2\"}"}).to_string()));
+    let stub = Stub::start(script, None).await;
+    let unreadable = translated(&translator(&settings(&[&stub.url()]))).await.unwrap_err();
+    assert_eq!(unreadable.0, "schema 7 can't be used; the log says why");
+}
+
+#[tokio::test]
+async fn without_a_registry_nothing_is_asked() {
+    let translator = translator(&settings(&[]));
+    let unreadable = translated(&translator).await.unwrap_err();
+    assert_eq!(unreadable.0, "it needs a schema, and there is no registry.url");
+    let plain = translator.at_once(&Bytes::from_static(b"{\"a\":1}"));
+    let expect = "the value is not in the wire format: no zero and schema id";
+    assert_eq!(plain, Some(Err(Unreadable(expect.into()))));
+    let beyond = translator.at_once(&Bytes::from_static(&[0, 0x80, 0, 0, 0, 1]));
+    let expect = "no schema has the id 2147483648: they go to 2147483647";
+    assert_eq!(beyond, Some(Err(Unreadable(expect.into()))));
+}
+
+#[tokio::test]
+async fn a_registry_is_trusted_by_the_authorities_of_the_file() {
+    let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]);
+    let rcgen::CertifiedKey { cert, signing_key } = made.expect("a certificate can be made");
+    let key = PrivatePkcs8KeyDer::from(signing_key.serialize_der());
+    let server = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("the provider has them")
+        .with_no_client_auth()
+        .with_single_cert(vec![cert.der().clone()], key.into())
+        .expect("the certificate is good");
+    let stub = Stub::start(text_schema, Some(TlsAcceptor::from(Arc::new(server)))).await;
+    let mut settings = settings(&[&format!("https://127.0.0.1:{}", stub.port)]);
+    let pem = STANDARD.encode(cert.der());
+    let pem = format!("-----BEGIN CERTIFICATE-----\n{pem}\n-----END CERTIFICATE-----\n");
+    settings.ca = Some(pem.into_bytes());
+    translated(&translator(&settings)).await.expect("it is trusted");
+
+    settings.ca = Some(b"no certificate".to_vec());
+    assert!(Translator::of(&settings, 1000, Handle::current()).is_err());
+    settings.ca = None;
+    let translator = translator(&settings);
+    let waits = translator.clone();
+    let task = tokio::spawn(async move { translated(&waits).await });
+    while translator.waiting() == 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    task.abort();
+    assert_eq!(stub.asked().len(), 1, "nothing was asked of whom nobody trusts");
+}

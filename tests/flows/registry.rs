@@ -1,0 +1,211 @@
+//! Events by schemas: a real registry, serialisers of other people, and a registry that is away.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::fixture::{Fixture, SOON, told};
+use crate::support::connector::{Setup, quoted};
+use crate::support::gate::Gate;
+use crate::support::receiver::Receiver;
+use crate::support::record::Draft;
+use crate::support::registry::{in_wire_format, shared};
+use crate::support::third_party::python;
+
+const SELECTORS: &str = "event_type = { header = \"type\" }\nevent_id = { header = \"id\" }";
+
+const THING: &str =
+    r#"{"type":"record","name":"Thing","fields":[{"name":"name","type":"string"}]}"#;
+
+/// Makes a flow with the topic `things`, read by schemas.
+fn flow(name: &str, url: &str) -> (Fixture, Setup) {
+    let flow = Fixture::new(name);
+    flow.scope.create_topic("things", 1, &[]);
+    let setup = flow.setup.clone().source(&flow.scope, "things", "registry", SELECTORS);
+    let setup = setup
+        .set("registry", "url", &quoted(url))
+        .set("registry", "retry_wait", "\"100ms\"")
+        .set("registry", "unknown_retries", "2");
+    (flow, setup)
+}
+
+fn thing(id: u32, name: &str) -> Draft {
+    let length = u8::try_from(name.len()).expect("it is short");
+    let payload = [&[length * 2], name.as_bytes()].concat();
+    Draft::new(name, in_wire_format(id, &payload)).header("type", "made").header("id", name)
+}
+
+fn repository(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+/// Compares a body with a golden file of `tests/flows/golden`.
+fn check_golden(name: &str, body: &[u8]) {
+    let golden = repository("tests/flows/golden").join(format!("{name}.json"));
+    let expect = fs::read_to_string(&golden).unwrap_or_default();
+    assert_eq!(String::from_utf8_lossy(body), expect.trim_end(), "{name}");
+}
+
+#[test]
+fn what_confluents_serialisers_write_is_delivered_as_json() {
+    let receiver = Receiver::always(200);
+    let (flow, setup) = flow("serialisers", &shared().url());
+    flow.subscribe("crm", &receiver.url("/"), &["*"], json!({"payload": "cloudevents-binary"}));
+    let mut connector = setup.start();
+    connector.wait_ready(SOON);
+    let protos = repository("tests/third_party");
+    let descriptors = protox::compile([protos.join("wide.proto")], [protos]);
+    let descriptors = descriptors.expect("the schemas are good");
+    let file = tempfile::NamedTempFile::new().expect("the temporary folder is writable");
+    let set = prost_reflect::prost::Message::encode_to_vec(&descriptors);
+    fs::write(file.path(), set).expect("a new temporary file is writable");
+    let topic = flow.scope.topic("things");
+    let path = file.path().to_string_lossy().into_owned();
+    python("serialise.py", &[flow.scope.bootstrap(), &shared().url(), &topic, &path], "");
+
+    let mut told: Vec<_> = flow.audit(3).iter().map(told).collect();
+    told.sort();
+    assert_eq!(
+        told,
+        ["crm avro #1 delivered ok", "crm json #1 delivered ok", "crm protobuf #1 delivered ok"]
+    );
+    for request in receiver.requests() {
+        assert_eq!(request.header("content-type"), "application/json");
+        check_golden(request.header("ce-id"), &request.body);
+    }
+    let (_, metrics) = connector.get("/metrics");
+    let answered = r#"webhooks_registry_requests_total{outcome="answered"} 3"#;
+    assert!(metrics.contains(answered), "each schema is asked for once: {metrics}");
+}
+
+#[test]
+fn schemas_as_text_are_followed_into_their_references_and_json_stays_as_it_is() {
+    let receiver = Receiver::always(200);
+    let (flow, setup) = flow("registry-text", &shared().url());
+    flow.subscribe("crm", &receiver.url("/"), &["*"], json!({"payload": "cloudevents-binary"}));
+    let protos = repository("tests/third_party");
+    let text = |name: &str| fs::read_to_string(protos.join(name)).expect("it is there");
+    let subject = flow.scope.topic("money");
+    shared().register(&subject, "PROTOBUF", &text("money.proto"), &[]);
+    let references = [("money.proto", subject.as_str())];
+    let wide = flow.scope.topic("wide");
+    let wide = shared().register(&wide, "PROTOBUF", &text("wide.proto"), &references);
+    let object = r#"{"$schema":"http://json-schema.org/draft-07/schema#","type":"object"}"#;
+    let object = shared().register(&flow.scope.topic("object"), "JSON", object, &[]);
+    let mut connector = setup.start();
+    connector.wait_ready(SOON);
+    // shop.Orders.Wide is the second message in the second: total { cents: 7 }.
+    let message = in_wire_format(wide, &[4, 2, 2, 0x0a, 2, 8, 7]);
+    let json = r#"{"n": 1.0,"n":12345678901234567890, "s":"\u0041"}"#;
+    let record =
+        |name: &str, value| Draft::new("k", value).header("type", "made").header("id", name);
+    let object = in_wire_format(object, json.as_bytes());
+    flow.scope.produce_all("things", [record("protobuf", message), record("json", object)]);
+    for request in receiver.wait_count(SOON, 2) {
+        let expect = match request.header("ce-id") {
+            "json" => json,
+            _ => r#"{"total":{"cents":"7"}}"#,
+        };
+        assert_eq!(std::str::from_utf8(&request.body), Ok(expect));
+    }
+}
+
+#[test]
+fn a_registry_that_is_away_holds_its_partitions_back_and_loses_nothing() {
+    let receiver = Receiver::always(200);
+    let gate = Gate::closed(shared().port());
+    let url = format!("http://127.0.0.1:{}/apis/ccompat/v7", gate.port());
+    let (flow, setup) = flow("registry-away", &url);
+    flow.subscribe("crm", &receiver.url("/"), &["*"], json!({}));
+    let mut connector = setup.start();
+    connector.wait_ready(SOON);
+    let id = shared().register(&flow.scope.topic("thing"), "AVRO", THING, &[]);
+    flow.scope.produce_all("things", ["a", "b", "c"].map(|name| thing(id, name)));
+    connector.wait_status(SOON, |status| status["registryReachable"] == false);
+    assert_eq!(connector.get("/ready").0, 503);
+    assert_eq!(connector.get("/live").0, 200);
+    let (_, metrics) = connector.get("/metrics");
+    assert!(metrics.contains("webhooks_waiting_for_schema_records 1"), "{metrics}");
+    // What needs no schema goes on.
+    flow.event("evt_1", "order.made");
+    assert_eq!(told(&flow.audit(1)[0]), "crm evt_1 #1 delivered ok");
+
+    gate.open();
+    let mut told: Vec<_> = flow.audit(4).iter().skip(1).map(told).collect();
+    told.sort();
+    assert_eq!(told, ["a", "b", "c"].map(|name| format!("crm {name} #1 delivered ok")));
+    connector.wait_ready(SOON);
+    assert_eq!(receiver.requests().len(), 4);
+}
+
+#[test]
+fn a_schema_that_nobody_knows_and_a_value_without_one_are_dead_letters() {
+    let receiver = Receiver::always(200);
+    let (flow, setup) = flow("registry-unknown", &shared().url());
+    flow.subscribe("crm", &receiver.url("/"), &["*"], json!({}));
+    let id = shared().register(&flow.scope.topic("thing"), "AVRO", THING, &[]);
+    let mut connector = setup.start();
+    connector.wait_ready(SOON);
+    let plain = Draft::new("k", r#"{"name":"hunter2"}"#).header("type", "made").header("id", "p");
+    let long = Draft::new("k", in_wire_format(id, b"\x7fhunter2"));
+    flow.scope.produce_all(
+        "things",
+        [thing(1_999_999_999, "x"), plain, long.header("type", "made"), thing(id, "last")],
+    );
+    let letters = flow.scope.wait_for("dead-letter", SOON, |records| records.len() >= 3);
+    let errors: Vec<_> =
+        letters.iter().filter_map(|letter| letter.header("webhooks-error")).collect();
+    assert_eq!(
+        errors,
+        [
+            "the registry has no schema 1999999999",
+            "the value is not in the wire format: no zero and schema id",
+            "the Avro value at \"/name\": a length is negative",
+        ]
+    );
+    receiver.wait_count(SOON, 1);
+    assert_eq!(receiver.requests()[0].webhook_id(), "last");
+    assert!(!connector.log().contains("hunter2"));
+    let (_, metrics) = connector.get("/metrics");
+    let unknown = r#"webhooks_registry_requests_total{outcome="unknown"} 3"#;
+    assert!(metrics.contains(unknown), "it is asked for again twice: {metrics}");
+}
+
+#[test]
+fn a_retry_is_read_as_it_was_first_read_when_the_settings_have_changed() {
+    let receiver = Receiver::start(|_, nth| match nth {
+        1 => crate::support::exchange::Answer::status(503),
+        _ => crate::support::exchange::Answer::status(200),
+    });
+    let (flow, setup) = flow("registry-retry", &shared().url());
+    let schedule = json!({"retry": {"schedule": ["5s"]}});
+    flow.subscribe("crm", &receiver.url("/"), &["*"], schedule);
+    let money = r#"{"type":"record","namespace":"shop","name":"Money","fields":[{"name":"cents","type":"long"}]}"#;
+    let price = r#"{"type":"record","namespace":"shop","name":"Price","fields":[{"name":"of","type":"shop.Money"}]}"#;
+    let subject = flow.scope.topic("money");
+    shared().register(&subject, "AVRO", money, &[]);
+    let references = [("shop.Money", subject.as_str())];
+    let id = shared().register(&flow.scope.topic("price"), "AVRO", price, &references);
+    let mut connector = setup.start();
+    connector.wait_ready(SOON);
+    let record =
+        Draft::new("k", in_wire_format(id, &[14])).header("type", "made").header("id", "p1");
+    flow.scope.produce_all("things", [record]);
+    receiver.wait_count(SOON, 1);
+    flow.scope.wait_for("audit", SOON, |records| !records.is_empty());
+    connector.sigterm();
+    assert!(connector.wait_exit(SOON).success());
+
+    // Now the topic is said to hold envelopes.
+    let changed = flow.setup.clone().source(&flow.scope, "things", "envelope", "");
+    let changed = changed.set("registry", "url", &quoted(&shared().url()));
+    let mut connector = changed.start();
+    connector.wait_ready(SOON);
+    let requests = receiver.wait_count(SOON + Duration::from_secs(10), 2);
+    let [first, second] = [0, 1].map(|at: usize| requests[at].json());
+    assert_eq!(first["data"], json!({"of": {"cents": 7}}));
+    assert_eq!((&first["data"], &first["event"]), (&second["data"], &second["event"]));
+    assert_eq!(told(&flow.audit(2)[1]), "crm p1 #2 delivered ok");
+}
