@@ -24,7 +24,8 @@
 //! # What is absent, by rule
 //!
 //! - `domain` has no clock, randomness, tasks, sockets, locks or environment.
-//! - Only `kafka` names rdkafka, only `http` names reqwest, only `config` reads the environment.
+//! - Only `kafka` names rdkafka, only `http` names reqwest, only `domain::expression` names cel, only `config` reads the
+//!   environment.
 //! - No payload and no secret stands in a log, a metric, an error, an audit record or Debug output.
 
 pub mod cli;

@@ -192,8 +192,13 @@ pub fn truncated(text: &str, max: usize) -> &str {
     &text[..text.floor_char_boundary(max)]
 }
 
+/// Tells whether a header is one of ours.
+pub fn is_ours(name: &str) -> bool {
+    name.starts_with(PREFIX)
+}
+
 fn without_ours(headers: &Headers) -> Headers {
-    let theirs = headers.0.iter().filter(|header| !header.name.starts_with(PREFIX));
+    let theirs = headers.0.iter().filter(|header| !is_ours(&header.name));
     let mut kept = Vec::with_capacity(headers.0.len() + 12);
     kept.extend(theirs.cloned());
     Headers(kept)

@@ -5,6 +5,7 @@ pub mod decode;
 pub mod ending;
 pub mod engine;
 pub mod event;
+pub mod expression;
 pub mod headers;
 pub mod outcome;
 pub mod pattern;
