@@ -50,6 +50,13 @@ pub struct Egress {
     pub allow_http: bool,
 }
 
+/// When subscriptions are disabled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Disable {
+    /// Deliveries in a row that may be dead-lettered, up to 1,000,000; 0 is any number.
+    pub after_dead_letters: u32,
+}
+
 /// How outcomes are committed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ledger {
@@ -207,6 +214,14 @@ impl Egress {
     pub(super) fn read(egress: &mut Section<'_>) -> Option<Self> {
         let allow_http = egress.required("allow_http", truth)?;
         Some(Self { allow_http })
+    }
+}
+
+impl Disable {
+    /// Reads `[disable]`.
+    pub(super) fn read(disable: &mut Section<'_>) -> Option<Self> {
+        let after_dead_letters = disable.required("after_dead_letters", whole(0..=1_000_000));
+        Some(Self { after_dead_letters: after_dead_letters? })
     }
 }
 

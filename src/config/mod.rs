@@ -18,6 +18,7 @@
 //! This module reads files and the environment and nothing else does. It never talks to a broker: whether topics exist,
 //! or librdkafka takes a property, is not its question. No message and no Debug output holds a property's value.
 
+mod encryption;
 mod hints;
 mod kafka;
 mod layers;
@@ -37,10 +38,11 @@ use std::fmt;
 use std::path::Path;
 
 pub use kafka::{Instance, Kafka, Properties};
-pub use limits::{Delivery, Egress, Ledger, Log, LogFormat, Ops, Retry, Shutdown};
+pub use limits::{Delivery, Disable, Egress, Ledger, Log, LogFormat, Ops, Retry, Shutdown};
 pub use topics::{Replication, Tier, Topics};
 pub use units::{parse_duration, parse_size, show_duration, show_size};
 
+use crate::domain::encryption::Encryption;
 use crate::domain::source::Sources;
 use crate::domain::subscription::{HttpUrls, Rules};
 use layers::Layer;
@@ -61,6 +63,10 @@ pub struct Config {
     pub delivery: Delivery,
     /// Which endpoints may be called.
     pub egress: Egress,
+    /// When subscriptions are disabled.
+    pub disable: Disable,
+    /// How secrets may stand in definitions, and the keys that open them.
+    pub encryption: Encryption,
     /// How outcomes are committed.
     pub ledger: Ledger,
     /// How the connector stops.
@@ -128,7 +134,8 @@ impl Config {
 
     /// Returns what these settings allow a subscription.
     pub fn subscription_rules(&self) -> Rules {
-        Rules { http: if self.egress.allow_http { HttpUrls::Allowed } else { HttpUrls::Refused } }
+        let http = if self.egress.allow_http { HttpUrls::Allowed } else { HttpUrls::Refused };
+        Rules { http, encryption: self.encryption.clone() }
     }
 
     /// Reads every section before any is missed, so that all problems are noted.
@@ -141,6 +148,8 @@ impl Config {
         let sources = sources::read(root, topics.as_ref());
         let delivery = root.table("delivery", Delivery::read);
         let egress = root.table("egress", Egress::read);
+        let disable = root.table("disable", Disable::read);
+        let encryption = root.table("encryption", encryption::read);
         let ledger = root.table("ledger", Ledger::read);
         let shutdown = root.table("shutdown", Shutdown::read);
         let ops = root.table("ops", Ops::read);
@@ -152,6 +161,8 @@ impl Config {
             retry: retry.flatten()?,
             delivery: delivery?,
             egress: egress?,
+            disable: disable?,
+            encryption: encryption?,
             ledger: ledger?,
             shutdown: shutdown?,
             ops: ops?,

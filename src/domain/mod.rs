@@ -2,11 +2,13 @@
 
 pub mod audit;
 pub mod decode;
+pub mod encryption;
 pub mod ending;
 pub mod engine;
 pub mod event;
 pub mod expression;
 pub mod headers;
+pub mod health;
 pub mod outcome;
 pub mod pattern;
 pub mod payload;

@@ -43,7 +43,7 @@ pub enum Change {
 }
 
 /// What the records of a topic mean.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(super) enum Interpret {
     Definition(Rules),
     Status,
@@ -97,7 +97,7 @@ impl Known {
     }
 
     fn bad_key(&self, place: &Version, value: Option<&[u8]>) -> Option<Change> {
-        match (self.interpret, value) {
+        match (&self.interpret, value) {
             (Interpret::Definition(_), Some(_)) => {
                 let offset = Offset(place.offset);
                 Some(Change::BadKey { partition: place.partition, offset })
@@ -123,12 +123,12 @@ impl Known {
                 self.seen.insert(id.clone(), (version, is))
             }
         };
-        Some(match (self.interpret, value) {
+        Some(match (&self.interpret, value) {
             (Interpret::Status, value) => Change::Status(id, value.and_then(Status::read)),
             (Interpret::Definition(_), None) => Change::Removed(id),
             (Interpret::Definition(rules), Some(value)) => {
                 let offset = Offset(version.offset);
-                match Subscription::parse(id.clone(), value, offset, &rules) {
+                match Subscription::parse(id.clone(), value, offset, rules) {
                     Ok(subscription) => Change::Put(Arc::new(subscription)),
                     Err(problems) => Change::Invalid { id, offset, reason: reason(&problems) },
                 }
@@ -145,14 +145,20 @@ fn reason(problems: &[Problem]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::domain::encryption::Encryption;
     use crate::domain::subscription::HttpUrls;
 
     const GOOD: &str = r#"{"url":"https://example.com","events":["a"],"secret":"s"}"#;
     const STATUS: &str = r#"{"state":"disabled","consecutiveDeadLetters":10,"failingSince":null,"reason":null,"since":"2026-01-15T10:30:00Z","definitionOffset":4}"#;
 
     fn definitions() -> Known {
-        Known::new(Interpret::Definition(Rules { http: HttpUrls::Refused }))
+        Known::new(Interpret::Definition(Rules {
+            http: HttpUrls::Refused,
+            encryption: Encryption::NONE,
+        }))
     }
 
     /// Takes a record (partition, offset, timestamp) of the id `a`, and shows what it changes.
@@ -203,6 +209,50 @@ mod tests {
         assert!(matches!(told, Some(Change::BadKey { partition: 3, offset: Offset(7) })));
         assert!(definitions().bad_key(&place, None).is_none());
         assert!(Known::new(Interpret::Status).bad_key(&place, Some(b"{}")).is_none());
+    }
+
+    proptest! {
+        #[test]
+        fn any_history_leaves_what_a_fresh_read_finds(
+            history in prop::collection::vec((0..3_i32, 0..4_usize, any::<bool>()), 0..40),
+            live_from in 0..40_usize,
+            order in Just([0, 1, 2]).prop_shuffle(),
+        ) {
+            let mut offsets = [0; 3];
+            let records: Vec<_> = history.iter().enumerate().map(|(time, (partition, key, is_put))| {
+                let offset = &mut offsets[*partition as usize];
+                *offset += 1;
+                let version = Version { partition: *partition, offset: *offset, timestamp_ms: time as i64 };
+                (version, SubscriptionId::parse(&format!("s{key}")).expect("an id"), is_put.then_some(GOOD.as_bytes()))
+            }).collect();
+            let mut followed = HashMap::new();
+            let mut known = definitions();
+            for (at, (version, id, value)) in records.iter().enumerate() {
+                if at == live_from {
+                    known.go_live();
+                }
+                note(&mut followed, known.change_of(id.clone(), *version, *value));
+            }
+            // A fresh reader gets the partitions in any order, each in its own.
+            let mut fresh = HashMap::new();
+            let mut known = definitions();
+            for partition in order {
+                for (version, id, value) in records.iter().filter(|(version, ..)| version.partition == partition) {
+                    note(&mut fresh, known.change_of(id.clone(), *version, *value));
+                }
+            }
+            prop_assert_eq!(followed, fresh);
+        }
+    }
+
+    /// Makes a change in what is known of each id.
+    fn note(registry: &mut HashMap<SubscriptionId, Offset>, change: Option<Change>) {
+        match change {
+            Some(Change::Put(it)) => drop(registry.insert(it.id.clone(), it.definition_offset)),
+            Some(Change::Removed(id)) => drop(registry.remove(&id)),
+            None => {}
+            Some(other) => panic!("unexpected: {other:?}"),
+        }
     }
 
     #[test]

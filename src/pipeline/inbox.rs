@@ -5,12 +5,13 @@ use std::sync::{Arc, Condvar, Mutex, OnceLock};
 use std::thread::Thread;
 use std::time::Duration;
 
-use crate::domain::engine::AttemptId;
+use crate::domain::engine::{AttemptId, PartitionId};
 use crate::domain::outcome::Attempted;
 use crate::domain::subscription::Subscription;
 use crate::kafka::consumer::Part;
 use crate::kafka::ledger;
 use crate::kafka::positions::Committed;
+use crate::kafka::statuses::Statuses;
 use crate::kafka::subscriptions::News;
 
 /// Something that happened outside the driver's thread.
@@ -19,6 +20,8 @@ pub(super) enum Input {
     Subscriptions(News),
     /// The committed positions of partitions assigned to a member are known.
     Positions(Part, Vec<Committed>),
+    /// The statuses that belong to the positions of these audit partitions are known.
+    Statuses(Vec<PartitionId>, Statuses),
     /// The ledger says something.
     Ledger(ledger::Report),
     /// An attempt ended.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use kafka_webhooks::domain::encryption::Encryption;
 use kafka_webhooks::domain::outcome::{Answer, Attempted, Failure, Reason};
 use kafka_webhooks::domain::record::Offset;
 use kafka_webhooks::domain::subscription::{HttpUrls, Rules, Subscription, SubscriptionId};
@@ -70,7 +71,7 @@ pub fn define(id: &str, events: &str, offset: i64) -> Arc<Subscription> {
         r#"{{"url":"http://localhost/{id}","events":["{events}"],"secret":"s3cr3t-s3cr3t-s3cr3t-s3cr3t","maxInFlight":4}}"#
     );
     let id = SubscriptionId::parse(id).expect("the id is fine");
-    let rules = Rules { http: HttpUrls::Allowed };
+    let rules = Rules { http: HttpUrls::Allowed, encryption: Encryption::NONE };
     let parsed = Subscription::parse(id, json.as_bytes(), Offset(offset), &rules);
     Arc::new(parsed.unwrap_or_else(|problems| panic!("{problems:?}")))
 }

@@ -207,6 +207,10 @@ impl Node {
     }
 
     /// Returns the list in which a pattern's subscriptions stand, and makes the way to it.
+    #[expect(
+        clippy::mutable_key_type,
+        reason = "entries are compared by hash and id, which don't change"
+    )]
     fn list<'a>(&mut self, segments: impl Iterator<Item = Segment<'a>>) -> &mut BTreeSet<Entry> {
         let mut node = self;
         for segment in segments {

@@ -4,12 +4,14 @@
 
 mod headers;
 mod json;
+mod lock;
 mod parse;
 mod reader;
 mod signing;
 #[cfg(test)]
 pub(crate) mod tests;
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -18,6 +20,8 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 use url::Url;
 
+use super::encryption::Encryption;
+use super::expression::Expression;
 use super::pattern::EventPattern;
 use super::record::Offset;
 use super::retry::Schedule;
@@ -42,6 +46,13 @@ impl SubscriptionId {
 
     /// Returns the id's text.
     pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Maps by id are looked into by a text too: it hashes and compares alike.
+impl Borrow<str> for SubscriptionId {
+    fn borrow(&self) -> &str {
         &self.0
     }
 }
@@ -94,6 +105,8 @@ pub struct Subscription {
     pub topics: Vec<Arc<str>>,
     /// The tenant whose events it is limited to.
     pub tenant: Option<Arc<str>>,
+    /// What must be true of the events it wants.
+    pub filter: Option<Box<Expression>>,
     /// Whether it is to receive anything.
     pub state: Activity,
     /// How its requests are signed.
@@ -133,10 +146,12 @@ pub enum Payload {
 }
 
 /// What the connector's settings allow a subscription.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rules {
     /// Whether `http:` URLs are allowed.
     pub http: HttpUrls,
+    /// How secrets may stand in definitions, and the keys that open them.
+    pub encryption: Encryption,
 }
 
 /// Whether URLs without TLS are allowed.

@@ -7,19 +7,21 @@ use std::time::Duration;
 use url::Url;
 
 use super::headers;
+use super::lock::Lock;
 use super::reader::{Field, Object, Problem, Problems, each};
 use super::signing::{keys, schemes};
 use super::{Activity, HttpUrls, Payload, Rules, Subscription, SubscriptionHash, SubscriptionId};
+use crate::domain::expression::Expression;
 use crate::domain::pattern::EventPattern;
 use crate::domain::record::Offset;
 use crate::domain::retry::Schedule;
 use crate::domain::signature::Signing;
 
 /// What a definition may hold one day and this version would ignore.
-const UNSUPPORTED: [&str; 4] = ["auth", "filter", "rateLimit", "transform"];
+const UNSUPPORTED: [&str; 3] = ["auth", "rateLimit", "transform"];
 
 /// What is said of it.
-pub(super) const NOT_SUPPORTED: &str = "is not supported by this version";
+const NOT_SUPPORTED: &str = "is not supported by this version";
 
 /// The longest URL in bytes, as it is sent.
 const URL_MAX: usize = 2048;
@@ -35,7 +37,7 @@ impl Subscription {
     /// Reads and checks a definition.
     ///
     /// # Errors
-    /// All problems at once, 50 at most. They repeat no value of the definition, so that they may be shown.
+    /// All problems at once, 50 at most. They repeat nothing that may be a secret, so that they may be shown.
     pub fn parse(
         id: SubscriptionId,
         value: &[u8],
@@ -68,13 +70,15 @@ fn read(
     let p = problems;
     let url = object.required("url", p).and_then(|field| url(field, rules, p));
     let events = object.required("events", p).and_then(|field| each(field, 1, 100, p, pattern));
-    let keys = keys(&mut object, p);
+    let lock = Lock { id: &id, encryption: &rules.encryption };
+    let keys = keys(&mut object, &lock, p);
     let schemes = schemes(&mut object, keys.as_deref(), p);
     let added = object.take("headers");
     let headers =
         added.and_then(|field| headers::read(field, schemes.as_deref().unwrap_or_default(), p));
     let topics = object.take("topics").and_then(|field| each(field, 0, 100, p, topic));
     let tenant = object.take("tenant").and_then(|field| short_text(field, 1, 256, p));
+    let filter = object.take("filter").and_then(|field| filter(field, p));
     let active = object.take("active").and_then(|field| field.bool(p));
     let payload = object.take("payload").and_then(|field| payload(field, p));
     let timeout = object.take("timeout").and_then(|field| field.duration("100ms", "5m", p));
@@ -101,6 +105,7 @@ fn read(
         events: events?,
         topics: topics.unwrap_or_default(),
         tenant: tenant.map(Into::into),
+        filter,
         state: if active.unwrap_or(true) { Activity::Active } else { Activity::Inactive },
         signing: Signing::new(keys?, schemes?),
         headers: headers.unwrap_or_default(),
@@ -167,6 +172,14 @@ fn short_text(field: Field, least: usize, most: usize, p: &mut Problems) -> Opti
     }
     p.add(&path, format!("must have {least} to {most} bytes"));
     None
+}
+
+fn filter(field: Field, p: &mut Problems) -> Option<Box<Expression>> {
+    let (path, text) = field.text(p)?;
+    Expression::compile(&text)
+        .map(Box::new)
+        .map_err(|problem| p.add(&path, problem.to_string()))
+        .ok()
 }
 
 fn payload(field: Field, p: &mut Problems) -> Option<Payload> {

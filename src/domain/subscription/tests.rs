@@ -2,11 +2,13 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::domain::encryption::tests::keys;
+use crate::domain::encryption::{Encryption, Plain};
 use crate::domain::event::EventId;
 
 const SEED: &str = "whsk_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
-const REFUSED: Rules = Rules { http: HttpUrls::Refused };
-const ALLOWED: Rules = Rules { http: HttpUrls::Allowed };
+const REFUSED: Rules = Rules { http: HttpUrls::Refused, encryption: Encryption::NONE };
+const ALLOWED: Rules = Rules { http: HttpUrls::Allowed, encryption: Encryption::NONE };
 
 pub(crate) fn id(text: &str) -> SubscriptionId {
     SubscriptionId::parse(text).expect("an id")
@@ -182,14 +184,63 @@ fn null_is_absent() {
 #[test]
 fn what_this_version_lacks_is_refused_and_never_ignored() {
     let unsupported = "is not supported by this version";
-    for name in ["auth", "filter", "rateLimit", "transform"] {
+    for name in ["auth", "rateLimit", "transform"] {
         check(json!({name: "x"}), &[&format!("{name}: {unsupported}")]);
     }
     for payload in ["cloudevents", "cloudevents-binary"] {
         check(json!({"payload": payload}), &[&format!("payload: {unsupported}")]);
     }
-    let expect = format!("secret: is encrypted, which {unsupported}");
-    check(json!({"secret": "enc:v1:k:aGk="}), &[&expect]);
+}
+
+#[test]
+fn a_filter_is_compiled_or_told_with_its_place() {
+    let found = subscription("crm", &json!({"filter": "data.amount > 100.0"}));
+    assert!(found.filter.is_some());
+    check(
+        json!({"filter": "data.amount >"}),
+        &["filter: line 1 column 14: Syntax error: mismatched input '<EOF>'"],
+    );
+    check(
+        json!({"filter": "data.a && amount > 1"}),
+        &[
+            "filter: line 1 column 11: there is no variable `amount`, only id, type, time, tenant, topic, key, headers, data",
+        ],
+    );
+    check(json!({"filter": 1}), &["filter: must be a string"]);
+}
+
+#[test]
+fn encrypted_secrets_are_opened_where_they_belong() {
+    let rules = |encryption| Rules { http: HttpUrls::Refused, encryption };
+    let seal = |keys: &[&str], field: &str| {
+        let sealed = self::keys(keys).seal(&id("crm"), field, "hunter2", [1; 24]);
+        sealed.expect("there is a key")
+    };
+    let check = |changes: Value, encryption, expect: &[&str]| {
+        let found = problems(&definition(&changes).to_string(), &rules(encryption));
+        assert_eq!(found, expect, "{changes}");
+    };
+    let secret = json!({"secret": seal(&["old"], "secret")});
+    check(secret.clone(), keys(&["new", "old"]), &[]);
+    check(
+        secret.clone(),
+        keys(&["new"]),
+        &["secret: is encrypted with the key old, which is not in encryption.keys"],
+    );
+    let list =
+        |field| json!({"secret": null, "secrets": [{"key": "x"}, {"key": seal(&["old"], field)}]});
+    check(list("secrets.key"), keys(&["old"]), &[]);
+    check(
+        list("secret"),
+        keys(&["old"]),
+        &[
+            "secrets[1].key: can't be decrypted: it was changed, or encrypted for another subscription or field, or with another key of that id",
+        ],
+    );
+    let mut required = keys(&["old"]);
+    required.plain = Plain::Refused;
+    check(secret, required.clone(), &[]);
+    check(json!({}), required, &["secret: must be encrypted (encryption.required is true)"]);
 }
 
 #[test]
@@ -333,7 +384,6 @@ const FIELDS: &[&str] = &[
     "tenant",
     "description",
     "topics",
-    "filter",
     "payload",
     "transform",
     "signatures",
@@ -348,6 +398,7 @@ const FIELDS: &[&str] = &[
 ];
 
 proptest! {
+    // But for a filter's, which holds no secret and is told by its names.
     #[test]
     fn no_problem_repeats_a_value(
         changes in prop::collection::btree_map(prop::sample::select(FIELDS), wrong_value(), 1..8),
