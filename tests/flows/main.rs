@@ -11,6 +11,8 @@ mod fixture;
 mod follower;
 mod guarantees;
 mod harness;
+mod health;
 mod input;
 mod instances;
 mod retry;
+mod subscriptions;
