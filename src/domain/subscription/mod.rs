@@ -7,6 +7,8 @@ mod json;
 mod lock;
 mod parse;
 mod reader;
+#[cfg(test)]
+mod schema_tests;
 mod signing;
 #[cfg(test)]
 pub(crate) mod tests;
