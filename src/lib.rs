@@ -7,6 +7,7 @@
 //! - A **delivery** is one event on its way to one subscription. It is made in **attempts**, each one HTTP request.
 //! - An **ending** is what a delivery comes to for now: delivered, to be retried, moved on, or a **dead letter**.
 //! - A **tier** is a retry topic whose records wait equally long; the tiers together are the **wheel**.
+//! - The **health** of a subscription is folded from what became of its deliveries, and told by its **status**.
 //! - A **batch** is endings and positions that are written in one Kafka transaction by the **ledger**.
 //! - A **window** is one partition's records between its **watermark** (all before is settled) and its **frontier**
 //!   (nothing behind was begun); what is open in it is its **pending set**, which travels in the commit's metadata.

@@ -43,6 +43,13 @@ pub struct Delivery {
     pub max_body: usize,
 }
 
+/// When subscriptions are disabled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Disable {
+    /// Deliveries in a row that may be dead-lettered, up to 1,000,000; 0 is any number.
+    pub after_dead_letters: u32,
+}
+
 /// How outcomes are committed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ledger {
@@ -192,6 +199,14 @@ impl Delivery {
             let (part, limit) = (show(self.max_body), show(self.max_bytes_in_flight));
             judge("max_body", part, "max_bytes_in_flight", limit);
         }
+    }
+}
+
+impl Disable {
+    /// Reads `[disable]`.
+    pub(super) fn read(disable: &mut Section<'_>) -> Option<Self> {
+        let after_dead_letters = disable.required("after_dead_letters", whole(0..=1_000_000));
+        Some(Self { after_dead_letters: after_dead_letters? })
     }
 }
 

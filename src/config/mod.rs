@@ -19,6 +19,7 @@
 //! or librdkafka takes a property, is not its question. No message and no Debug output holds a property's value.
 
 mod egress;
+mod encryption;
 mod hints;
 mod kafka;
 mod layers;
@@ -40,11 +41,12 @@ use std::path::Path;
 
 pub use egress::{Authorities, Egress, Proxy};
 pub use kafka::{Instance, Kafka, Properties};
-pub use limits::{Delivery, Ledger, Log, LogFormat, Ops, Retry, Shutdown};
+pub use limits::{Delivery, Disable, Ledger, Log, LogFormat, Ops, Retry, Shutdown};
 pub use registry::{Credentials, Registry};
 pub use topics::{Replication, Tier, Topics};
 pub use units::{parse_duration, parse_size, show_duration, show_size};
 
+use crate::domain::encryption::Encryption;
 use crate::domain::source::Sources;
 use crate::domain::subscription::{HttpUrls, Rules};
 use layers::Layer;
@@ -67,6 +69,10 @@ pub struct Config {
     pub delivery: Delivery,
     /// Which endpoints may be called.
     pub egress: Egress,
+    /// When subscriptions are disabled.
+    pub disable: Disable,
+    /// How secrets may stand in definitions, and the keys that open them.
+    pub encryption: Encryption,
     /// How outcomes are committed.
     pub ledger: Ledger,
     /// How the connector stops.
@@ -137,6 +143,7 @@ impl Config {
         Rules {
             http: if self.egress.allow_http { HttpUrls::Allowed } else { HttpUrls::Refused },
             egress: self.egress.rule.clone(),
+            encryption: self.encryption.clone(),
         }
     }
 
@@ -152,6 +159,8 @@ impl Config {
             root.table("registry", |registry| Registry::read(registry, sources.as_ref()));
         let delivery = root.table("delivery", Delivery::read);
         let egress = root.table("egress", Egress::read);
+        let disable = root.table("disable", Disable::read);
+        let encryption = root.table("encryption", encryption::read);
         let ledger = root.table("ledger", Ledger::read);
         let shutdown = root.table("shutdown", Shutdown::read);
         let ops = root.table("ops", Ops::read);
@@ -164,6 +173,8 @@ impl Config {
             retry: retry.flatten()?,
             delivery: delivery?,
             egress: egress?,
+            disable: disable?,
+            encryption: encryption?,
             ledger: ledger?,
             shutdown: shutdown?,
             ops: ops?,

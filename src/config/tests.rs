@@ -610,11 +610,6 @@ fn egress_that_means_nothing_for_sure_is_refused() {
 }
 
 #[test]
-fn sections_of_later_work_are_unknown() {
-    check("[disable]", "disable: unknown key");
-}
-
-#[test]
 fn a_user_s_keys_are_taken_as_they_are() {
     check(
         "\"kafka.group_id\" = \"x\"\n\"log[9]\" = 1",
@@ -807,4 +802,27 @@ fn an_unreadable_file_is_one_problem() {
 
     let problems = load("a = 1\na = 2", &[], &[]).expect_err("a key stands twice");
     assert_eq!(problems[0].message, "TOML parse error at line 2, column 1: duplicate key");
+}
+
+#[test]
+fn encryption_keys_are_told_by_their_ids_only() {
+    let key = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
+    let variable = format!(r#"[{{ id = "b", key = "{key}" }}, {{ id = "a", key = "{key}" }}]"#);
+    let config = accept("", &[("KAFKA_WEBHOOKS__ENCRYPTION__KEYS", &variable)], &[]);
+    assert!(config.encryption.can_seal());
+    assert!(!format!("{:?}", config.encryption).contains("AAAA"));
+    check(
+        "[encryption]\nrequired = true",
+        "encryption.required: can't be true without encryption.keys",
+    );
+    check(
+        "[encryption]\nkeys = [{ id = \"a b\", key = \"hunter2\" }]",
+        "encryption.keys[0].id: must be 1 to 64 of a-z, A-Z, 0-9, \".\", \"_\" and \"-\"\nencryption.keys[0].key: must be base64 of 32 bytes, such as `openssl rand -base64 32` prints",
+    );
+    check(
+        &format!(
+            "[encryption]\nkeys = [{{ id = \"a\", key = \"{key}\" }}, {{ id = \"a\", key = \"{key}\" }}]"
+        ),
+        "encryption.keys[1]: \"a\" is the id of two keys",
+    );
 }

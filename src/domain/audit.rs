@@ -10,6 +10,10 @@ use super::event::rfc3339_ms;
 use super::outcome::Reason;
 use super::record::Origin;
 
+/// The header of a dead letter's audit record that names the definition it speaks of, by its offset: the health of
+/// subscriptions is folded by it.
+pub const DEFINITION_OFFSET: &str = "webhooks-definition-offset";
+
 /// The `outcome` of an audit record, and the label of the metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]

@@ -121,11 +121,12 @@ impl Ending {
                     _ => Some(audit::of_delivery(ending, instance)),
                 };
                 let key = ending.subscription_id.as_str().to_owned().into();
-                (ending.onward(), audit.map(|value| audit_record(Some(key), value)))
+                let headers = ending.audit_headers();
+                (ending.onward(), audit.map(|value| audit_record(Some(key), value, headers)))
             }
             Self::Unreadable(ending) => {
                 let audit = audit::of_unreadable(ending, instance);
-                (Some(ending.dead_letter()), Some(audit_record(None, audit)))
+                (Some(ending.dead_letter()), Some(audit_record(None, audit, Headers::default())))
             }
         }
     }
@@ -150,16 +151,19 @@ impl Ending {
     }
 }
 
-fn audit_record(key: Option<Bytes>, value: Vec<u8>) -> Publication {
-    Publication {
-        to: Destination::Audit,
-        key,
-        value: Some(value.into()),
-        headers: Headers::default(),
-    }
+fn audit_record(key: Option<Bytes>, value: Vec<u8>, headers: Headers) -> Publication {
+    Publication { to: Destination::Audit, key, value: Some(value.into()), headers }
 }
 
 impl DeliveryEnding {
+    fn audit_headers(&self) -> Headers {
+        let mut headers = Headers::default();
+        if let (Next::DeadLetter(_), Some(subscription)) = (self.next, &self.subscription) {
+            headers.push(audit::DEFINITION_OFFSET, subscription.definition_offset.0.to_string());
+        }
+        headers
+    }
+
     /// Returns the record in which the delivery goes on.
     fn onward(&self) -> Option<Publication> {
         let (to, due_at, reason) = match self.next {

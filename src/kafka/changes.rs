@@ -43,6 +43,7 @@ pub enum Change {
 }
 
 /// What the records of a topic mean.
+#[derive(Clone)]
 pub(super) enum Interpret {
     Definition(Rules),
     Status,
@@ -144,6 +145,8 @@ fn reason(problems: &[Problem]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::domain::subscription::HttpUrls;
     use crate::domain::subscription::tests::rules;
@@ -203,6 +206,50 @@ mod tests {
         assert!(matches!(told, Some(Change::BadKey { partition: 3, offset: Offset(7) })));
         assert!(definitions().bad_key(&place, None).is_none());
         assert!(Known::new(Interpret::Status).bad_key(&place, Some(b"{}")).is_none());
+    }
+
+    proptest! {
+        #[test]
+        fn any_history_leaves_what_a_fresh_read_finds(
+            history in prop::collection::vec((0..3_i32, 0..4_usize, any::<bool>()), 0..40),
+            live_from in 0..40_usize,
+            order in Just([0, 1, 2]).prop_shuffle(),
+        ) {
+            let mut offsets = [0; 3];
+            let records: Vec<_> = history.iter().enumerate().map(|(time, (partition, key, is_put))| {
+                let offset = &mut offsets[*partition as usize];
+                *offset += 1;
+                let version = Version { partition: *partition, offset: *offset, timestamp_ms: time as i64 };
+                (version, SubscriptionId::parse(&format!("s{key}")).expect("an id"), is_put.then_some(GOOD.as_bytes()))
+            }).collect();
+            let mut followed = HashMap::new();
+            let mut known = definitions();
+            for (at, (version, id, value)) in records.iter().enumerate() {
+                if at == live_from {
+                    known.go_live();
+                }
+                note(&mut followed, known.change_of(id.clone(), *version, *value));
+            }
+            // A fresh reader gets the partitions in any order, each in its own.
+            let mut fresh = HashMap::new();
+            let mut known = definitions();
+            for partition in order {
+                for (version, id, value) in records.iter().filter(|(version, ..)| version.partition == partition) {
+                    note(&mut fresh, known.change_of(id.clone(), *version, *value));
+                }
+            }
+            prop_assert_eq!(followed, fresh);
+        }
+    }
+
+    /// Makes a change in what is known of each id.
+    fn note(registry: &mut HashMap<SubscriptionId, Offset>, change: Option<Change>) {
+        match change {
+            Some(Change::Put(it)) => drop(registry.insert(it.id.clone(), it.definition_offset)),
+            Some(Change::Removed(id)) => drop(registry.remove(&id)),
+            None => {}
+            Some(other) => panic!("unexpected: {other:?}"),
+        }
     }
 
     #[test]

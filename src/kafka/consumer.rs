@@ -9,8 +9,8 @@
 //! without pausing, which would throw away what was fetched.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::base_consumer::PartitionQueue;
@@ -25,6 +25,7 @@ use super::context::client_error;
 use super::group::{Context, Lag, Notice};
 use super::positions::{Committed, Start, committed};
 use super::record::record;
+use super::statuses::{self, Statuses};
 use crate::config::{Config, Topics};
 use crate::domain::record::{Origin, Record, TopicPartition};
 
@@ -33,7 +34,7 @@ use crate::domain::record::{Origin, Record, TopicPartition};
 pub enum Part {
     /// It reads the event topics.
     Events,
-    /// It reads the deliver topic and the retry tiers.
+    /// It reads the deliver topic, the retry tiers, and the audit topic, from which health is folded.
     Waiting,
 }
 
@@ -47,10 +48,13 @@ impl Part {
 
     /// Returns the topic names and patterns that it reads.
     fn topics(self, config: &Config) -> Vec<&str> {
-        let Topics { deliver, tiers, .. } = &config.topics;
+        let Topics { deliver, audit, tiers, .. } = &config.topics;
         match self {
             Self::Events => config.sources.topics().collect(),
-            Self::Waiting => tiers.iter().map(|tier| &*tier.topic).chain([&**deliver]).collect(),
+            Self::Waiting => {
+                let tiers = tiers.iter().map(|tier| &*tier.topic);
+                tiers.chain([&**deliver, &**audit]).collect()
+            }
         }
     }
 }
@@ -69,6 +73,7 @@ pub struct GroupConsumer {
     /// Records that came before their partition had a queue; they are ahead of those in it.
     early: FxHashMap<TopicPartition, VecDeque<Record>>,
     start: Start,
+    config: Arc<Config>,
     wake: Wake,
     next_look: Instant,
 }
@@ -152,8 +157,9 @@ impl GroupConsumer {
         consumer.subscribe(&part.topics(connection.config()))?;
         let (queues, early) = Default::default();
         let start = Start::of(connection.config(), part);
+        let config = Arc::new(connection.config().clone());
         let (consumer, next_look) = (Arc::new(consumer), Instant::now());
-        Ok(Self { consumer, called, queues, early, start, wake, next_look })
+        Ok(Self { consumer, called, queues, early, start, config, wake, next_look })
     }
 
     /// Returns who the member is now. To be asked when partitions are assigned, before they are
@@ -199,20 +205,42 @@ impl GroupConsumer {
         names: Vec<TopicPartition>,
         done: impl FnOnce(Vec<Committed>) + Send + 'static,
     ) {
-        let (consumer, start) = (Arc::downgrade(&self.consumer), self.start);
-        let look_up = move || {
+        let start = self.start;
+        self.ask("positions", done, move |consumer| {
+            let consumer = consumer.upgrade().ok_or(())?;
+            let found = committed(&consumer, start, &names);
+            found.map_err(|error| client_error(&error, "the committed positions can't be read yet"))
+        });
+    }
+
+    /// Reads the statuses that belong to positions it was told, off this thread, as often as it takes; `done` gets them.
+    pub fn look_up_statuses(&self, done: impl FnOnce(Statuses) + Send + 'static) {
+        let config = self.config.clone();
+        self.ask("statuses", done, move |_| {
+            let found = statuses::read_decided(&Connection::new(&config));
+            found.map_err(|error| warn!(%error, "the statuses can't be read yet"))
+        });
+    }
+
+    /// Asks until there is an answer, on a thread of its own. `question` has told of what failed.
+    fn ask<T>(
+        &self,
+        thread: &str,
+        done: impl FnOnce(T) + Send + 'static,
+        question: impl Fn(&Weak<BaseConsumer<Context>>) -> Result<T, ()> + Send + 'static,
+    ) {
+        let consumer = Arc::downgrade(&self.consumer);
+        let ask = move || {
             // The consumer may be closed meanwhile: then nobody waits for the answer.
-            while let Some(consumer) = consumer.upgrade() {
-                match committed(&consumer, start, &names) {
-                    Ok(committed) => return done(committed),
-                    Err(error) => client_error(&error, "the committed positions can't be read yet"),
+            while consumer.strong_count() > 0 {
+                if let Ok(answer) = question(&consumer) {
+                    return done(answer);
                 }
-                drop(consumer);
                 std::thread::sleep(Duration::from_millis(200));
             }
         };
-        let thread = std::thread::Builder::new().name("positions".into());
-        thread.spawn(look_up).expect("the system has room for a thread");
+        let thread = std::thread::Builder::new().name(thread.into());
+        thread.spawn(ask).expect("the system has room for a thread");
     }
 
     /// Starts to fetch partitions at their positions.

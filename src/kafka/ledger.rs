@@ -10,12 +10,13 @@ use std::time::{Duration, Instant};
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaError, RDKafkaErrorCode};
-use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
+use rdkafka::message::DeliveryResult;
 use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
 use rdkafka::{Offset, TopicPartitionList};
 use tracing::info;
 
 use super::consumer::{Identity, Part};
+use super::record::owned;
 use super::{Connection, context};
 use crate::config::Topics;
 use crate::domain::ending::{Destination, Publication};
@@ -203,9 +204,9 @@ impl Writer {
                 self.send(NOT_ONWARD, &audit)?;
             }
         }
-        for (id, status) in &batch.statuses {
-            let key = id.as_str().as_bytes();
-            let status = status.as_ref().map(Status::write);
+        for telling in &batch.statuses {
+            let key = telling.id.as_str().as_bytes();
+            let status = telling.status.as_ref().map(Status::write);
             let mut record = BaseRecord::with_opaque_to(&self.topics.status, NOT_ONWARD).key(key);
             if let Some(status) = &status {
                 record = record.payload(&status[..]);
@@ -237,12 +238,8 @@ impl Writer {
         };
         let mut record: BaseRecord<'_, [u8], [u8], usize> =
             BaseRecord::with_opaque_to(topic, ending);
-        let headers = &publication.headers.0;
-        if !headers.is_empty() {
-            let to = OwnedHeaders::new_with_capacity(headers.len());
-            record = record.headers(headers.iter().fold(to, |to, header| {
-                to.insert(Header { key: &header.name, value: header.value.as_deref() })
-            }));
+        if !publication.headers.0.is_empty() {
+            record = record.headers(owned(&publication.headers));
         }
         if let Some(key) = &publication.key {
             record = record.key(key);

@@ -15,6 +15,7 @@ pub mod ledger;
 pub mod positions;
 pub mod preflight;
 mod record;
+pub mod statuses;
 pub mod subscriptions;
 pub mod table;
 pub mod tail;

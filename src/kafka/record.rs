@@ -1,8 +1,8 @@
-//! From librdkafka's messages to records of our own.
+//! From librdkafka's messages to records of our own, and back.
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use rdkafka::message::{BorrowedMessage, Headers as _, Message};
+use rdkafka::message::{BorrowedMessage, Headers as _, Message, OwnedHeaders};
 
 use crate::domain::record::{Header, Headers, Offset, Origin, Record, TopicPartition};
 
@@ -28,4 +28,13 @@ pub(super) fn record(message: &BorrowedMessage, name: Option<&TopicPartition>) -
         value: message.payload().map(Bytes::copy_from_slice),
         headers: headers.unwrap_or_default(),
     }
+}
+
+/// Copies headers into librdkafka's memory.
+pub(super) fn owned(headers: &Headers) -> OwnedHeaders {
+    let to = OwnedHeaders::new_with_capacity(headers.0.len());
+    headers.0.iter().fold(to, |to, header| {
+        let value = header.value.as_deref();
+        to.insert(rdkafka::message::Header { key: &header.name, value })
+    })
 }

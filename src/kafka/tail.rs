@@ -1,4 +1,4 @@
-//! A tail: records of some topics as they come, from the first.
+//! A tail: records of some topics as they come, from the first or from now on.
 
 use std::time::Duration;
 
@@ -14,19 +14,29 @@ use crate::domain::record::Record;
 /// How long the cluster may take to tell of a topic.
 const ASK: Duration = Duration::from_secs(10);
 
+/// Where a tail starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum From {
+    /// At the first record.
+    First,
+    /// Behind the last record there is.
+    End,
+}
+
 /// Reads topics without a group; nothing is committed.
 pub struct Tail {
     consumer: BaseConsumer<LogContext>,
 }
 
 impl Tail {
-    /// Starts at the first record of every partition of these topics.
+    /// Stands in every partition of these topics.
     ///
     /// # Errors
     /// The cluster doesn't tell of a topic.
     pub fn start<'t>(
         connection: &Connection,
         topics: impl IntoIterator<Item = &'t str>,
+        from: From,
     ) -> KafkaResult<Self> {
         let consumer: BaseConsumer<LogContext> =
             connection.table_reader().create_with_context(LogContext)?;
@@ -34,7 +44,12 @@ impl Tail {
         for topic in topics {
             let metadata = consumer.fetch_metadata(Some(topic), ASK)?;
             for partition in metadata.topics().iter().flat_map(|found| found.partitions()) {
-                list.add_partition_offset(topic, partition.id(), Offset::Beginning)?;
+                let id = partition.id();
+                let offset = match from {
+                    From::First => Offset::Beginning,
+                    From::End => Offset::Offset(consumer.fetch_watermarks(topic, id, ASK)?.1),
+                };
+                list.add_partition_offset(topic, id, offset)?;
             }
         }
         consumer.assign(&list)?;

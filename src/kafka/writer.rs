@@ -7,6 +7,8 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 
 use super::Connection;
 use super::cluster::{ClusterError, Witness};
+use super::record::owned;
+use crate::domain::record::Headers;
 
 /// How long a record may take to be acknowledged.
 const WRITE: Duration = Duration::from_secs(30);
@@ -49,6 +51,7 @@ impl Writer {
         target: Target,
         key: &[u8],
         value: Option<&[u8]>,
+        headers: &Headers,
     ) -> Result<(), ClusterError> {
         let unwritten =
             |reason: String| ClusterError::Unwritten { topic: topic.to_owned(), reason };
@@ -57,6 +60,9 @@ impl Writer {
         witness.take_delivery();
         let mut record = BaseRecord::<[u8], [u8]>::to(topic).key(key);
         record.payload = value;
+        if !headers.0.is_empty() {
+            record = record.headers(owned(headers));
+        }
         if let Target::Partition(partition) = target {
             record = record.partition(partition);
         }

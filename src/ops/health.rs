@@ -45,6 +45,10 @@ pub struct Load {
     pub subscriptions: usize,
     /// Subscriptions that can't be used.
     pub invalid_subscriptions: usize,
+    /// Subscriptions with many dead letters in a row.
+    pub failing_subscriptions: usize,
+    /// Subscriptions that were disabled for it.
+    pub disabled_subscriptions: usize,
 }
 
 /// Whether there is something to do.

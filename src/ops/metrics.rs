@@ -18,6 +18,7 @@ use crate::config::Tier;
 use crate::domain::audit::Outcome;
 use crate::domain::ending::{Ending, Next};
 use crate::domain::engine::{Counts, Engine};
+use crate::domain::expression::EvaluationError;
 use crate::domain::outcome::Reason;
 use crate::domain::record::TopicPartition;
 use crate::kafka::group::Lag;
@@ -32,6 +33,8 @@ const BYTES: &str = "webhooks_record_bytes";
 const RECORDS: &str = "webhooks_records_total";
 const TOMBSTONES: &str = "webhooks_tombstones_total";
 const UNMATCHED: &str = "webhooks_unmatched_total";
+const FILTERED: &str = "webhooks_filtered_total";
+const FILTER_ERRORS: &str = "webhooks_filter_errors_total";
 const ALREADY_SETTLED: &str = "webhooks_already_settled_total";
 const STALE: &str = "webhooks_stale_results_total";
 const SUBSCRIPTIONS: &str = "webhooks_subscriptions";
@@ -86,6 +89,11 @@ fn describe() {
     describe_counter!(RECORDS, "Records taken up, of all topics");
     describe_counter!(TOMBSTONES, "Records without a value in event topics");
     describe_counter!(UNMATCHED, "Events that no subscription wanted");
+    describe_counter!(FILTERED, "Events that the filter of a subscription was not true of");
+    describe_counter!(
+        FILTER_ERRORS,
+        "Events that the filter of a subscription failed on, which is no match, by error"
+    );
     describe_counter!(ALREADY_SETTLED, "Records that a former owner of the partition had settled");
     describe_counter!(STALE, "Results that came after their partition was gone");
     describe_gauge!(SUBSCRIPTIONS, "Subscriptions by state");
@@ -213,10 +221,13 @@ impl Metrics {
         self.bytes.set(engine.bytes() as f64);
         self.count(engine.counts());
         let (registry, invalid) = engine.subscriptions();
+        let (failing, disabled) = engine.unhealthy();
         for (state, count) in [
             ("active", registry.active()),
             ("inactive", registry.len() - registry.active()),
             ("invalid", invalid),
+            ("failing", failing),
+            ("disabled", disabled),
         ] {
             gauge!(SUBSCRIPTIONS, "state" => state).set(count as f64);
         }
@@ -247,6 +258,13 @@ impl Metrics {
         counter!(RECORDS).increment(counts.records - last.records);
         counter!(TOMBSTONES).increment(counts.tombstones - last.tombstones);
         counter!(UNMATCHED).increment(counts.unmatched - last.unmatched);
+        counter!(FILTERED).increment(counts.filtered - last.filtered);
+        for (at, error) in EvaluationError::ALL.into_iter().enumerate() {
+            let errors = counts.filter_errors[at] - last.filter_errors[at];
+            if errors > 0 {
+                counter!(FILTER_ERRORS, "error" => error.as_str()).increment(errors);
+            }
+        }
         counter!(ALREADY_SETTLED).increment(counts.already_settled - last.already_settled);
         counter!(STALE).increment(counts.stale - last.stale);
     }

@@ -13,6 +13,7 @@ use crate::domain::subscription::Subscription;
 use crate::kafka::consumer::Part;
 use crate::kafka::ledger;
 use crate::kafka::positions::Committed;
+use crate::kafka::statuses::Statuses;
 use crate::kafka::subscriptions::News;
 
 /// Something that happened outside the driver's thread.
@@ -21,6 +22,8 @@ pub(super) enum Input {
     Subscriptions(News),
     /// The committed positions of partitions assigned to a member are known.
     Positions(Part, Vec<Committed>),
+    /// The statuses that belong to the positions of these audit partitions are known.
+    Statuses(Vec<PartitionId>, Statuses),
     /// The ledger says something.
     Ledger(ledger::Report),
     /// A schema has said what a record of a member's partition holds.

@@ -17,6 +17,7 @@ use crate::domain::tiers::TierIndex;
 use crate::kafka::consumer::{GroupConsumer, Identity, Part};
 use crate::kafka::group::{Lag, Notice};
 use crate::kafka::positions::Committed;
+use crate::kafka::statuses::Statuses;
 use crate::kafka::{Connection, KafkaError};
 
 /// The most records that are taken from one partition before the next has its turn.
@@ -59,6 +60,7 @@ struct Handover {
 /// What the records of each topic are.
 struct Roles {
     deliver: Arc<str>,
+    audit: Arc<str>,
     tiers: Vec<Arc<str>>,
 }
 
@@ -66,6 +68,9 @@ impl Roles {
     fn of(&self, topic: &str) -> Role {
         if *topic == *self.deliver {
             return Role::Deliver;
+        }
+        if *topic == *self.audit {
+            return Role::Audit;
         }
         let tier = self.tiers.iter().position(|tier| **tier == *topic);
         tier.map_or(Role::Events, |tier| Role::Tier(TierIndex(tier)))
@@ -88,7 +93,11 @@ impl Membership {
             part,
             consumer,
             inbox: inbox.clone(),
-            roles: Roles { deliver: config.topics.deliver.clone(), tiers },
+            roles: Roles {
+                deliver: config.topics.deliver.clone(),
+                audit: config.topics.audit.clone(),
+                tiers,
+            },
             translations,
             hand: Vec::new(),
             coming: HashSet::new(),
@@ -160,12 +169,21 @@ impl Membership {
     ) -> Result<(), String> {
         // What was lost while it was asked for is not ours any more.
         committed.retain(|committed| self.coming.remove(&committed.name));
+        let mut audits = Vec::new();
         for Committed { name, next, metadata } in &committed {
             let role = self.roles.of(&name.topic);
             let id = engine.assign(name.clone(), role, *next, metadata);
+            if role == Role::Audit {
+                audits.push(id);
+            }
             self.hand.push((name.clone(), id));
         }
         info!(partitions = committed.len(), "partitions taken over");
+        if !audits.is_empty() {
+            let inbox = self.inbox.clone();
+            // Only now: what is read must be no older than the positions.
+            self.consumer.look_up_statuses(move |it| inbox.push(Input::Statuses(audits, it)));
+        }
         self.start(&committed)
     }
 
@@ -225,6 +243,7 @@ impl Membership {
                     engine.abandon(*id);
                     let next = record.origin.offset.at();
                     *id = engine.assign(name.clone(), self.roles.of(&name.topic), next, "");
+                    engine.know_statuses(*id, Statuses::default());
                 }
                 if !engine.needs_schema(*id, &record) {
                     engine.record(*id, record, now);

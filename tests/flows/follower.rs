@@ -1,5 +1,6 @@
 //! The follower of subscriptions and their statuses, used as the pipeline uses it.
 
+use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
@@ -183,6 +184,83 @@ fn statuses_are_followed_beside_subscriptions() {
     assert_eq!(watched.changes(1), ["status b of 4"]);
     scope.produce_all("subscription-status", [Draft::tombstone("b")]);
     assert_eq!(watched.changes(1), ["status b: none"]);
+}
+
+/// What a follower knows in the end: each subscription with the offset that defines it.
+fn registry(watched: &Watched) -> BTreeMap<String, i64> {
+    let mut known = BTreeMap::new();
+    loop {
+        match watched.next() {
+            News::Changes(changes) => changes.iter().for_each(|change| match change {
+                Change::Put(it) => {
+                    known.insert(it.id.to_string(), it.definition_offset.0);
+                }
+                Change::Removed(id) => {
+                    known.remove(id.as_str());
+                }
+                other => panic!("unexpected: {other:?}"),
+            }),
+            News::ReadToEnd => return known,
+            News::Fatal(reason) => panic!("the follower failed: {reason}"),
+        }
+    }
+}
+
+#[test]
+fn a_topic_that_was_compacted_says_the_same() {
+    let scope = Scope::new("follower-compacted");
+    let often = [
+        ("cleanup.policy", "compact"),
+        ("min.cleanable.dirty.ratio", "0"),
+        ("segment.ms", "100"),
+        ("delete.retention.ms", "0"),
+    ];
+    scope.create_topic("subscriptions", 2, &often);
+    scope.create_topic("subscription-status", 1, &[("cleanup.policy", "compact")]);
+    let write = |round: usize| {
+        let drafts = (0..20).map(|n| match (round + n) % 7 {
+            0 => Draft::tombstone(format!("s{n}")).partition(n as i32 % 2),
+            _ => Draft::new(format!("s{n}"), definition(&format!("https://{round}.example")))
+                .partition(n as i32 % 2),
+        });
+        scope.produce_all("subscriptions", drafts.collect::<Vec<_>>());
+    };
+    (0..30).for_each(write);
+    let before = registry(&Watched::start(&scope));
+    assert!((10..20).contains(&before.len()), "{before:?}");
+    // A segment is compacted when it is not written to any more: another record, of a key of its own, starts the next.
+    let deadline = Instant::now() + SOON;
+    let mut records = usize::MAX;
+    while records > 20 + 2 {
+        assert!(Instant::now() < deadline, "{records} records are left: it was never compacted");
+        std::thread::sleep(Duration::from_millis(300));
+        for partition in 0..2 {
+            scope.produce_all("subscriptions", [Draft::tombstone("other").partition(partition)]);
+        }
+        let left = scope.read_committed("subscriptions");
+        records = left.iter().filter(|record| record.key_text() != "other").count();
+    }
+    assert_eq!(registry(&Watched::start(&scope)), before);
+}
+
+#[test]
+fn a_hundred_thousand_subscriptions_are_read_in_seconds() {
+    const MANY: usize = 100_000;
+    let scope = Scope::new("follower-many");
+    scope.create_topic("subscriptions", 6, &[("cleanup.policy", "compact")]);
+    scope.create_topic("subscription-status", 1, &[("cleanup.policy", "compact")]);
+    let value = |n: usize| {
+        json!({"url": format!("https://{n}.example"), "events": ["order.*"], "secret": "s",
+            "tenant": format!("t{n}"), "filter": format!("data.amount > {}", n % 100)})
+    };
+    let drafts = (0..MANY).map(|n| Draft::new(format!("s{n}"), value(n).to_string()));
+    scope.produce_all("subscriptions", drafts);
+    let begun = Instant::now();
+    assert_eq!(registry(&Watched::start(&scope)).len(), MANY);
+    let took = begun.elapsed();
+    println!("{MANY} subscriptions were read in {took:?}");
+    // Some seconds; the bound leaves room for a debug build on a busy machine.
+    assert!(took < Duration::from_secs(30), "{took:?}");
 }
 
 #[test]

@@ -37,7 +37,7 @@ fn two_instances_share_the_partitions() {
     let flow = Fixture::new("two");
     flow.subscribe("crm", &receiver.url("/"), &["*"], json!({}));
     let first = flow.start();
-    let all = 4 + 2 + 7 * 2;
+    let all = 4 + 2 + 2 + 7 * 2;
     first.wait_status(SOON, |status| status["load"]["partitions"] == all);
     let mut second = flow.setup.clone().instance("b").start();
     second.wait_ready(SOON);

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kafka_webhooks::domain::egress::Egress;
+use kafka_webhooks::domain::encryption::Encryption;
 use kafka_webhooks::domain::outcome::{Answer, Attempted, Failure, Reason};
 use kafka_webhooks::domain::record::Offset;
 use kafka_webhooks::domain::subscription::{HttpUrls, Rules, Subscription, SubscriptionId};
@@ -72,7 +73,8 @@ pub fn define(id: &str, events: &str, offset: i64) -> Arc<Subscription> {
     );
     let id = SubscriptionId::parse(id).expect("the id is fine");
     let egress = Egress::new(Vec::new(), Vec::new(), vec![443..=443]);
-    let rules = Rules { http: HttpUrls::Refused, egress: egress.into() };
+    let rules =
+        Rules { http: HttpUrls::Refused, egress: egress.into(), encryption: Encryption::NONE };
     let parsed = Subscription::parse(id, json.as_bytes(), Offset(offset), &rules);
     Arc::new(parsed.unwrap_or_else(|problems| panic!("{problems:?}")))
 }

@@ -481,6 +481,7 @@ impl Instance {
             sources: Sources::new(vec![source]).expect("there are no patterns"),
             max_in_flight: MAX_IN_FLIGHT,
             max_in_flight_per_subscription: 4.try_into().expect("it is not zero"),
+            disable_after: 0,
             max_bytes_in_flight: 4_000,
             commit_interval: Duration::from_millis(50),
         });

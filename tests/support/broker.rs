@@ -240,6 +240,7 @@ broker.heartbeat.interval.ms=500
 broker.session.timeout.ms=3000
 group.initial.rebalance.delay.ms=0
 group.min.session.timeout.ms=1000
+log.cleaner.backoff.ms=500
 "
     )
 }

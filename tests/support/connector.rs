@@ -237,6 +237,23 @@ impl Connector {
         }
     }
 
+    /// Polls `/metrics` until it has a line: gauges and some counters are brought up to date once a second.
+    ///
+    /// # Panics
+    ///
+    /// When it hasn't within `timeout`; shows the last answer.
+    pub fn wait_metrics(&self, timeout: Duration, line: &str) {
+        let deadline = Instant::now() + timeout;
+        loop {
+            let (_, body) = self.get("/metrics");
+            if body.lines().any(|one| one == line) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "no {line} within {timeout:?} in: {body}");
+            thread::sleep(LOOK_EVERY);
+        }
+    }
+
     /// Asks it to drain and end (SIGTERM); see [`Connector::wait_exit`].
     pub fn sigterm(&mut self) {
         self.process.signal("TERM");

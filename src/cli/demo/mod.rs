@@ -16,10 +16,11 @@ use self::script::{EVENTS, SECRET, SUBSCRIPTIONS};
 use self::story::Story;
 use super::Failure;
 use crate::config::Config;
+use crate::domain::record::Headers;
 use crate::http::Settings;
 use crate::kafka::cluster::ClusterError;
 use crate::kafka::embedded::Embedded;
-use crate::kafka::tail::Tail;
+use crate::kafka::tail::{From, Tail};
 use crate::kafka::writer::{Target, Writer};
 use crate::kafka::{Connection, KafkaError};
 use crate::ops::health::Health;
@@ -50,7 +51,8 @@ pub fn run(out: &mut impl Write) -> Result<(), Failure> {
     for (id, definition) in SUBSCRIPTIONS {
         let definition = definition.replace("{receiver}", &receiver).replace("{secret}", SECRET);
         let topic = &config.topics.subscriptions;
-        writer.write(topic, Target::ByKey, id.as_bytes(), Some(definition.as_bytes()))?;
+        let value = Some(definition.as_bytes());
+        writer.write(topic, Target::ByKey, id.as_bytes(), value, &Headers::default())?;
     }
     let couriers = Couriers::start(&Settings::from(&config));
     let couriers = couriers.map_err(|error| Failure::of(error.to_string()))?;
@@ -63,7 +65,7 @@ pub fn run(out: &mut impl Write) -> Result<(), Failure> {
             let (health, stopper) = (health.clone(), stopper.clone());
             pipeline::run(&config, BATCH_SIZE, couriers, translator, health, stopper)
         });
-        let tail = Tail::start(&connection, topics.iter().map(String::as_str));
+        let tail = Tail::start(&connection, topics.iter().map(String::as_str), From::First);
         let told =
             tail.map_err(broker_failed).and_then(|tail| tell(out, &tail, &writer, &story, &health));
         stopper.stop();
@@ -97,7 +99,8 @@ fn tell(
             && next_event <= Instant::now()
             && let Some((topic, key, value)) = events.next()
         {
-            writer.write(topic, Target::ByKey, key.as_bytes(), Some(value.as_bytes()))?;
+            let (key, value) = (key.as_bytes(), Some(value.as_bytes()));
+            writer.write(topic, Target::ByKey, key, value, &Headers::default())?;
             next_event = Instant::now() + PACE;
         }
         if let Some(record) = tail.next(Duration::from_millis(10)) {

@@ -7,7 +7,7 @@ use base64::prelude::BASE64_STANDARD;
 use clap::Args;
 use serde_json::{Map, Value, json};
 
-use super::{find, id_of, problems, put, read};
+use super::{find, id_of, problems, put, read, sealing};
 use crate::cli::Failure;
 use crate::kafka::Connection;
 use crate::kafka::writer::Writer;
@@ -32,6 +32,9 @@ pub struct Create {
     /// A topic it wants events of, instead of all; may be repeated
     #[arg(long = "topic", value_name = "TOPIC")]
     topics: Vec<String>,
+    /// What must be true of an event, in CEL, such as data.amount > 100.0
+    #[arg(long, value_name = "CEL")]
+    filter: Option<String>,
     /// What people call it
     #[arg(long)]
     description: Option<String>,
@@ -73,9 +76,11 @@ pub(super) fn create(
     out: &mut impl Write,
 ) -> Result<(), Failure> {
     let id = id_of(&create.id)?;
-    let secret = create.secret.clone().unwrap_or_else(new_secret);
+    let rules = connection.config().subscription_rules();
+    let secret = create.secret.clone().unwrap_or_else(|| new_secret("whsec_"));
     let definition = definition(create, &secret).to_string();
-    let problems = problems(&id, definition.as_bytes(), &connection.config().subscription_rules());
+    let definition = sealing::sealed(&id, definition.as_bytes(), &rules.encryption);
+    let problems = problems(&id, &definition, &rules);
     if !problems.is_empty() {
         return Err(Failure::Failed(problems));
     }
@@ -84,7 +89,7 @@ pub(super) fn create(
             "the subscription {id} exists already: change it with `kafka-webhooks subscriptions apply`"
         )));
     }
-    put(&Writer::new(connection)?, connection, &id, definition.as_bytes(), None)?;
+    put(&Writer::new(connection)?, connection, &id, &definition, None)?;
     writeln!(out, "created {id}")?;
     if create.secret.is_none() {
         writeln!(out, "secret {secret}")?;
@@ -93,10 +98,11 @@ pub(super) fn create(
     Ok(())
 }
 
-fn new_secret() -> String {
+/// Makes a secret of 32 random bytes: a key for HMAC (`whsec_`), or the seed of one for Ed25519 (`whsk_`).
+pub(super) fn new_secret(prefix: &str) -> String {
     // The generator of threads is a cryptographic one, seeded by the system.
     let bytes: [u8; 32] = rand::random();
-    format!("whsec_{}", BASE64_STANDARD.encode(bytes))
+    format!("{prefix}{}", BASE64_STANDARD.encode(bytes))
 }
 
 fn definition(create: &Create, secret: &str) -> Value {
@@ -107,6 +113,7 @@ fn definition(create: &Create, secret: &str) -> Value {
     set("secret", secret.into());
     let texts = [
         ("tenant", &create.tenant),
+        ("filter", &create.filter),
         ("description", &create.description),
         ("payload", &create.payload),
         ("timeout", &create.timeout),
@@ -148,7 +155,8 @@ mod tests {
 
     #[test]
     fn a_new_secret_is_a_good_one_and_new() {
-        let (one, other) = (new_secret(), new_secret());
+        let (one, other) = (new_secret("whsec_"), new_secret("whsec_"));
+        assert!(matches!(SigningKey::parse(&new_secret("whsk_")), Ok(SigningKey::Ed25519(_))));
         assert!(matches!(SigningKey::parse(&one), Ok(SigningKey::Hmac(_))));
         assert_eq!(one.len(), "whsec_".len() + 44);
         assert_ne!(one, other);

@@ -2,14 +2,18 @@
 //!
 //! What is shown is listed; the rest isn't. So a misspelt `secret` stays one.
 
+use std::collections::HashMap;
+
+use clap::ValueEnum;
 use serde_json::{Map, Value};
 use url::Url;
 
-use crate::domain::subscription::{Rules, Subscription, SubscriptionId};
+use crate::domain::status::{State as Told, Status};
+use crate::domain::subscription::{Activity, Rules, Subscription, SubscriptionId};
 use crate::kafka::table::Row;
 
 /// What stands where a secret was.
-const REDACTED: &str = "***";
+pub(super) const REDACTED: &str = "***";
 
 /// Fields that hold no secret.
 const SHOWN: [&str; 15] = [
@@ -39,25 +43,77 @@ pub(super) struct Definition<'r> {
     pub row: &'r Row,
     /// What it defines, or every rule that it breaks.
     pub parsed: Result<Subscription, Vec<String>>,
+    /// What the connector made of this very definition.
+    pub status: Option<Status>,
+}
+
+/// What a subscription comes to, by its definition and its status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum State {
+    /// Events are sent.
+    Active,
+    /// Events are sent, and too many deliveries in a row were given up.
+    Failing,
+    /// The connector has disabled it.
+    Disabled,
+    /// Its definition switches it off.
+    Inactive,
+    /// Its definition can't be used.
+    Invalid,
+}
+
+impl State {
+    /// Returns the word that is shown.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Failing => "failing",
+            Self::Disabled => "disabled",
+            Self::Inactive => "inactive",
+            Self::Invalid => "invalid",
+        }
+    }
 }
 
 impl<'r> Definition<'r> {
     /// Reads a row; `None` if its key is no id.
-    pub(super) fn read(row: &'r Row, rules: &Rules) -> Option<Self> {
+    pub(super) fn read(
+        row: &'r Row,
+        rules: &Rules,
+        statuses: &HashMap<SubscriptionId, Status>,
+    ) -> Option<Self> {
         let id = SubscriptionId::parse(std::str::from_utf8(&row.key).ok()?).ok()?;
         let parsed = Subscription::parse(id.clone(), &row.value, row.offset, rules);
         let parsed = parsed.map_err(|broken| broken.iter().map(ToString::to_string).collect());
-        Some(Self { id, row, parsed })
+        // A status speaks of one definition only.
+        let status = statuses.get(&id).filter(|status| status.definition_offset == row.offset.0);
+        Some(Self { status: status.cloned(), id, row, parsed })
     }
 
-    /// Returns the definition without its secrets, with the id as a field `id`, and what is wrong with it, if something
-    /// is, as a list `invalid`.
+    /// Returns what the subscription comes to.
+    pub(super) fn state(&self) -> State {
+        match (&self.parsed, self.status.as_ref().map(|status| status.state)) {
+            (Err(_), _) => State::Invalid,
+            (Ok(parsed), _) if parsed.state == Activity::Inactive => State::Inactive,
+            (Ok(_), Some(Told::Disabled)) => State::Disabled,
+            (Ok(_), Some(Told::Failing)) => State::Failing,
+            (Ok(_), _) => State::Active,
+        }
+    }
+
+    /// Returns the definition without its secrets, with the id as a field `id`, its `state`, its `status` if the connector
+    /// wrote one, and what is wrong with it, if something is, as a list `invalid`.
     pub(super) fn document(&self) -> Value {
         let mut document = match serde_json::from_slice(&self.row.value) {
             Ok(Value::Object(fields)) => redact(fields),
             Ok(_) | Err(_) => Map::new(),
         };
         document.insert("id".into(), self.id.as_str().into());
+        document.insert("state".into(), self.state().as_str().into());
+        if let Some(status) = &self.status {
+            let status = serde_json::to_value(status).expect("texts and numbers are always JSON");
+            document.insert("status".into(), status);
+        }
         if let Err(problems) = &self.parsed {
             document.insert("invalid".into(), problems.clone().into());
         }
@@ -65,7 +121,8 @@ impl<'r> Definition<'r> {
     }
 }
 
-fn redact(fields: Map<String, Value>) -> Map<String, Value> {
+/// Returns a definition's fields without its secrets.
+pub(super) fn redact(fields: Map<String, Value>) -> Map<String, Value> {
     let redacted = fields.into_iter().map(|(name, value)| {
         let value = match name.as_str() {
             "url" => value.as_str().map_or_else(|| REDACTED.into(), |url| shown_url(url).into()),
@@ -157,8 +214,11 @@ mod tests {
             also_in: vec![],
         };
         let rules = rules(HttpUrls::Refused);
-        let mut shown = Definition::read(&row, &rules).expect("crm is an id").document();
-        shown.as_object_mut().expect("it is an object").remove("invalid");
+        let read = Definition::read(&row, &rules, &HashMap::new());
+        let mut shown = read.expect("crm is an id").document();
+        let fields = shown.as_object_mut().expect("it is an object");
+        fields.remove("invalid");
+        fields.remove("state");
         assert_eq!(&shown, expected);
     }
 

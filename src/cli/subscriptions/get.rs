@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use super::document::Definition;
-use super::{find, missing, read};
+use super::{find, missing, read, statuses};
 use crate::cli::Failure;
 use crate::domain::subscription::SubscriptionId;
 use crate::kafka::Connection;
@@ -17,6 +17,8 @@ pub(super) fn get(
     let rows = read(connection)?;
     let row = find(&rows, id).ok_or_else(|| missing(id))?;
     let rules = connection.config().subscription_rules();
-    let definition = Definition::read(row, &rules).expect("its key is an id, which was looked for");
+    let statuses = statuses(connection)?;
+    let definition =
+        Definition::read(row, &rules, &statuses).expect("its key is an id, which was looked for");
     Ok(writeln!(out, "{:#}", definition.document())?)
 }

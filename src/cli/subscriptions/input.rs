@@ -1,4 +1,5 @@
-//! What `apply` reads: definitions with their ids, from files or standard input, byte for byte but for the id.
+//! What `apply` reads: definitions with their ids, from files or standard input. JSON stays byte for byte as it is, but for
+//! the id.
 
 use std::fmt;
 use std::fs::{self, File};
@@ -27,7 +28,8 @@ pub(super) struct Entry {
     pub definition: Vec<u8>,
 }
 
-/// Reads a file, all `*.json` and `*.jsonl` of a folder in the order of their names, or standard input (`-`).
+/// Reads a file, all `*.json`, `*.jsonl`, `*.yaml` and `*.yml` of a folder in the order of their names, or standard input
+/// (`-`). What doesn't start like JSON is YAML.
 ///
 /// # Errors
 /// Every entry that has no good id, or the first file that can't be read.
@@ -60,7 +62,8 @@ fn files(path: &Path) -> Result<Vec<PathBuf>, Failure> {
     let found: Result<Vec<PathBuf>, io::Error> =
         fs::read_dir(path).and_then(|list| list.map(|entry| Ok(entry?.path())).collect());
     let mut found = found.map_err(unreadable)?;
-    found.retain(|file| file.extension().is_some_and(|end| end == "json" || end == "jsonl"));
+    let ends = ["json", "jsonl", "yaml", "yml"];
+    found.retain(|file| file.extension().is_some_and(|end| ends.iter().any(|one| end == *one)));
     found.sort();
     Ok(found)
 }
@@ -78,8 +81,34 @@ fn load(name: &str, from: impl Read) -> Result<Vec<u8>, Failure> {
     Ok(text)
 }
 
-/// Reads the JSON values of a text: objects, or arrays of objects, one after the other.
+/// Reads the values of a text: objects, or arrays of objects, one after the other.
 fn parse(name: &str, text: &[u8], entries: &mut Vec<Entry>, problems: &mut Vec<String>) {
+    let start = text.trim_ascii_start().first();
+    if start.is_none_or(|start| b"{[".contains(start)) {
+        return parse_json(name, text, entries, problems);
+    }
+    match yaml(text) {
+        Ok(text) => parse_json(name, &text, entries, problems),
+        Err(problem) => problems.push(format!("{name}: {problem}")),
+    }
+}
+
+/// Turns YAML documents into lines of JSON.
+fn yaml(text: &[u8]) -> Result<Vec<u8>, String> {
+    let text = std::str::from_utf8(text).map_err(|_| "not UTF-8".to_owned())?;
+    let documents: Result<Vec<serde_json::Value>, _> = serde_saphyr::from_multiple(text);
+    // Its own words may repeat what stands there, secrets included.
+    let documents = documents.map_err(|error| match error.location() {
+        Some(place) => {
+            format!("neither JSON nor YAML, at line {} column {}", place.line(), place.column())
+        }
+        None => "neither JSON nor YAML, or too large for one file".to_owned(),
+    })?;
+    let lines: Vec<String> = documents.iter().map(serde_json::Value::to_string).collect();
+    Ok(lines.join("\n").into_bytes())
+}
+
+fn parse_json(name: &str, text: &[u8], entries: &mut Vec<Entry>, problems: &mut Vec<String>) {
     let mut count = 0;
     for value in serde_json::Deserializer::from_slice(text).into_iter::<&RawValue>() {
         let value = match value {
@@ -175,6 +204,17 @@ mod tests {
         check(r#"[{"id":"a"}, {"x":1,"id":"b"}]"#, &[("a", "{}"), ("b", r#"{"x":1}"#)], &[]);
         check("{\"id\":\"a\"}\n{\"id\":\"b\"}\n", &[("a", "{}"), ("b", "{}")], &[]);
         check("", &[], &[]);
+    }
+
+    #[test]
+    fn yaml_is_read_like_json() {
+        let one = "id: a\nurl: u\nretry:\n  schedule: [5s, 2m]\n";
+        let expected = ("a", r#"{"retry":{"schedule":["5s","2m"]},"url":"u"}"#);
+        check(one, &[expected], &[]);
+        check(&format!("# all of them\n---\n{one}---\nid: b\n"), &[expected, ("b", "{}")], &[]);
+        check("- id: a\n- id: b\n", &[("a", "{}"), ("b", "{}")], &[]);
+        check("id: a\nsecret: [hunter2\n", &[], &["f: neither JSON nor YAML, at line 2 column 9"]);
+        check("id: a\nid: b\n", &[], &["f: neither JSON nor YAML, at line 2 column 1"]);
     }
 
     #[test]

@@ -2,10 +2,12 @@
 
 use std::io::Write;
 
-use super::document::Definition;
-use super::read;
+use clap::Args;
+
+use super::document::{Definition, State};
+use super::{read, statuses};
 use crate::cli::{Failure, Output};
-use crate::domain::subscription::Activity;
+use crate::domain::pattern::EventPattern;
 use crate::kafka::Connection;
 
 /// The widest that a column but the last gets, in characters.
@@ -13,18 +15,52 @@ const COLUMN_MAX: usize = 60;
 
 const HEADINGS: [&str; 4] = ["ID", "URL", "EVENTS", "STATE"];
 
-/// Prints all subscriptions in the order of their ids.
-pub(super) fn list(
+/// What to list, and how.
+#[derive(Args)]
+pub struct List {
+    /// How to print them
+    #[arg(long, value_enum, default_value_t)]
     output: Output,
+    /// Only those of this tenant
+    #[arg(long)]
+    tenant: Option<String>,
+    /// Only those in this state; may be repeated
+    #[arg(long, value_enum)]
+    state: Vec<State>,
+    /// Only those that want events of this type, such as order.created
+    #[arg(long, value_name = "TYPE")]
+    event: Option<String>,
+}
+
+impl List {
+    fn wants(&self, definition: &Definition) -> bool {
+        let parsed = definition.parsed.as_ref().ok();
+        let of_tenant = |tenant: &String| {
+            parsed.is_some_and(|parsed| parsed.tenant.as_deref() == Some(tenant.as_str()))
+        };
+        let of_event = |event: &String| {
+            let matches = |pattern: &EventPattern| pattern.matches(event);
+            parsed.is_some_and(|parsed| parsed.events.iter().any(matches))
+        };
+        self.tenant.as_ref().is_none_or(of_tenant)
+            && self.event.as_ref().is_none_or(of_event)
+            && (self.state.is_empty() || self.state.contains(&definition.state()))
+    }
+}
+
+/// Prints subscriptions in the order of their ids.
+pub(super) fn list(
+    list: &List,
     connection: &Connection,
     out: &mut impl Write,
 ) -> Result<(), Failure> {
-    let rows = read(connection)?;
+    let (rows, statuses) = (read(connection)?, statuses(connection)?);
     let rules = connection.config().subscription_rules();
     let mut definitions = Vec::with_capacity(rows.len());
     for row in &rows {
-        match Definition::read(row, &rules) {
-            Some(definition) => definitions.push(definition),
+        match Definition::read(row, &rules, &statuses) {
+            Some(definition) if list.wants(&definition) => definitions.push(definition),
+            Some(_) => {}
             None => {
                 let topic = &connection.config().topics.subscriptions;
                 let (partition, offset) = (row.partition, row.offset.0);
@@ -34,7 +70,7 @@ pub(super) fn list(
             }
         }
     }
-    match output {
+    match list.output {
         Output::Table => table(&definitions, out),
         Output::Json => {
             let documents: Vec<_> = definitions.iter().map(Definition::document).collect();
@@ -60,20 +96,19 @@ fn table(definitions: &[Definition], out: &mut impl Write) -> Result<(), Failure
 
 fn cells(definition: &Definition) -> [String; 4] {
     let id = definition.id.to_string();
+    let state = definition.state().as_str();
     match &definition.parsed {
         Ok(subscription) => {
             let events: Vec<_> = subscription.events.iter().map(|event| event.as_str()).collect();
-            let state = match subscription.state {
-                Activity::Active => "active",
-                Activity::Inactive => "inactive",
-            };
-            [id, subscription.audit_url.to_string(), events.join(","), state.to_owned()]
+            let reason = definition.status.as_ref().and_then(|status| status.reason.as_deref());
+            let state = reason.map_or(state.to_owned(), |reason| format!("{state}: {reason}"));
+            [id, subscription.audit_url.to_string(), events.join(","), state]
         }
         Err(problems) => {
             let document = definition.document();
             let url = document["url"].as_str().unwrap_or("-").to_owned();
             let first = problems.first().map_or("", String::as_str);
-            [id, url, "-".to_owned(), format!("invalid: {first}")]
+            [id, url, "-".to_owned(), format!("{state}: {first}")]
         }
     }
 }

@@ -6,14 +6,17 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use super::batch::Gathering;
+use super::batch::{Gathering, Telling};
 use super::lanes::Lanes;
 use super::partition::{Content, Fan, Head, Partition, PartitionId};
+use super::statuses::Statuses;
 use super::{Counts, Delivery, Engine, Policy};
 use crate::domain::decode::Unreadable;
 use crate::domain::ending::{DeliveryEnding, Ending, Next, UnreadableRecord, Value};
 use crate::domain::event::Event;
+use crate::domain::expression::Values;
 use crate::domain::headers::{Carried, Trigger};
+use crate::domain::health::{self, Kind, Observation};
 use crate::domain::progress::{Plan, Seq};
 use crate::domain::record::{Offset, Record};
 use crate::domain::registry::Registry;
@@ -58,6 +61,7 @@ struct Admission<'a> {
     now: Timestamp,
     policy: &'a Policy,
     registry: &'a Registry,
+    statuses: &'a Statuses,
     lanes: &'a mut Lanes,
     delayed: &'a mut BinaryHeap<Delayed>,
     delayed_so_far: &'a mut u64,
@@ -97,6 +101,7 @@ impl Engine {
             now,
             policy: &self.policy,
             registry: &self.registry,
+            statuses: &self.statuses,
             lanes: &mut self.lanes,
             delayed: &mut self.delayed,
             delayed_so_far: &mut self.delayed_so_far,
@@ -112,7 +117,8 @@ impl Engine {
 impl Admission<'_> {
     fn head(&mut self, partition: &mut Partition) {
         let ready = |head: &mut Head| head.ready_at <= self.now;
-        let wants_room = |head: &Head| !matches!(head.content, Content::Nothing);
+        let wants_room =
+            |head: &Head| !matches!(head.content, Content::Nothing | Content::Observed(_));
         let Some(head) = partition.head.take_if(ready) else { return };
         if wants_room(&head) && !partition.window.has_room() {
             partition.head = Some(head);
@@ -120,6 +126,7 @@ impl Admission<'_> {
         }
         match head.content {
             Content::Nothing => self.skip(partition, head.offset),
+            Content::Observed(seen) => self.observe(partition, head.offset, *seen),
             Content::Event(event) => self.event(partition, head.offset, event, head.bytes),
             Content::Delivery(event, carried) => {
                 let delivery = self.open(partition, head.offset, head.bytes, event, *carried);
@@ -134,6 +141,32 @@ impl Admission<'_> {
     fn skip(&mut self, partition: &mut Partition, offset: Offset) {
         partition.window.skip(offset);
         partition.dirty = true;
+    }
+
+    /// Folds what was seen into the status of its subscription. What tells of a definition that is gone is passed over.
+    fn observe(&mut self, partition: &mut Partition, offset: Offset, seen: Observation) {
+        let current = self.registry.get(&seen.subscription);
+        let is_current = match seen.kind {
+            Kind::Delivered => true,
+            Kind::DeadLettered { definition, .. } => {
+                current.is_some_and(|current| current.definition_offset <= definition)
+            }
+        };
+        if is_current {
+            let health = partition.health.as_mut();
+            let health = health.expect("an audit partition has room only when it is known");
+            let before = health.get(seen.subscription.as_str());
+            if let Some(status) = health::fold(before, &seen, self.policy.disable_after) {
+                self.gathering.tell(Telling::of(
+                    self.id,
+                    seen.subscription.clone(),
+                    before,
+                    &status,
+                ));
+                health.put(seen.subscription, status);
+            }
+        }
+        self.skip(partition, offset);
     }
 
     fn hold(&mut self, partition: &mut Partition, bytes: usize) {
@@ -152,7 +185,8 @@ impl Admission<'_> {
         let topic = &event.origin.topic;
         self.registry.matching(topic, &event.event_type, event.tenant.as_deref(), &mut targets);
         let plan = partition.window.plan(offset);
-        targets.retain(|target| plan.needs(target.hash));
+        targets.retain(|target| plan.needs(target.hash) && !self.statuses.is_disabled(target));
+        self.filter(&event, &mut targets);
         let window = &mut partition.window;
         let (seq, listed, cursor) = match (plan, targets.as_slice()) {
             (_, []) => {
@@ -181,6 +215,21 @@ impl Admission<'_> {
             let rest = targets.into_iter();
             partition.fan = Some(Fan { seq, event, bytes, rest, cursor });
         }
+    }
+
+    /// Leaves those whose filter is true of the event. What an error hides is no match.
+    fn filter(&mut self, event: &Event, targets: &mut Vec<Arc<Subscription>>) {
+        let values = Values::of(event);
+        targets.retain(|target| {
+            let Some(filter) = &target.filter else { return true };
+            let verdict = filter.is_true(&values);
+            match verdict {
+                Ok(true) => return true,
+                Ok(false) => self.counts.filtered += 1,
+                Err(error) => self.counts.filter_errors[error as usize] += 1,
+            }
+            false
+        });
     }
 
     /// Admits deliveries of the fan-out under way, as many as there is room for.

@@ -76,6 +76,7 @@ impl Engine {
         let expire_after = self.policy.retry.expire_after;
         let expired = delivery.first_at.is_some_and(|first| now > tiers::add(first, expire_after));
         match subscription.state {
+            _ if self.statuses.is_disabled(subscription) => Err(Reason::SubscriptionDisabled),
             Activity::Inactive => Err(Reason::SubscriptionDisabled),
             Activity::Active if expired => Err(Reason::Expired),
             Activity::Active => Ok(subscription.clone()),

@@ -11,7 +11,7 @@ use super::partition::{Partition, PartitionId, Role};
 use super::{Engine, Policy};
 use crate::domain::ending::Ending;
 use crate::domain::record::{NextOffset, TopicPartition};
-use crate::domain::status::Status;
+use crate::domain::status::{State, Status};
 use crate::domain::subscription::SubscriptionId;
 use crate::domain::tiers;
 
@@ -32,9 +32,52 @@ pub struct Batch {
     pub endings: Vec<(PartitionId, Ending)>,
     /// The positions that are true once the endings are written.
     pub commits: Vec<Commit>,
-    /// What the status topic is to say; `None` deletes.
-    pub statuses: Vec<(SubscriptionId, Option<Status>)>,
+    /// What the status topic is to say.
+    pub statuses: Vec<Telling>,
     bytes: Vec<(PartitionId, usize)>,
+}
+
+/// What the status topic is to say of a subscription.
+#[derive(Clone, Debug)]
+pub struct Telling {
+    /// The partition from whose records it was folded; it holds only together with that partition's position.
+    folded: Option<PartitionId>,
+    /// Which subscription.
+    pub id: SubscriptionId,
+    /// Its status; `None` deletes.
+    pub status: Option<Status>,
+    /// What is new about it.
+    pub change: Change,
+}
+
+/// What is new about a status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// The state, or the reason for it.
+    State,
+    /// Only the count.
+    Count,
+}
+
+impl Telling {
+    /// Tells what every instance knows alike.
+    pub(super) fn known(id: SubscriptionId, status: Option<Status>) -> Self {
+        Self { folded: None, id, status, change: Change::State }
+    }
+
+    /// Tells what was folded from a partition's records.
+    pub(super) fn of(
+        partition: PartitionId,
+        id: SubscriptionId,
+        before: Option<&Status>,
+        status: &Status,
+    ) -> Self {
+        let same = |before: &Status| before.state == status.state && before.reason == status.reason;
+        // What nobody has heard of is active.
+        let is_known = before.map_or(status.state == State::Active, same);
+        let change = if is_known { Change::Count } else { Change::State };
+        Self { folded: Some(partition), id, status: Some(status.clone()), change }
+    }
 }
 
 /// A position to commit.
@@ -56,7 +99,7 @@ pub struct Commit {
 #[derive(Debug, Default)]
 pub(super) struct Gathering {
     endings: Vec<(PartitionId, Ending)>,
-    statuses: Vec<(SubscriptionId, Option<Status>)>,
+    statuses: Vec<Telling>,
     /// Bytes that are free once what is gathered has been committed.
     bytes: Vec<(PartitionId, usize)>,
     /// The partitions of the batch that is on its way; `None` when there is none.
@@ -76,8 +119,21 @@ impl Gathering {
     }
 
     /// Gathers what the status topic is to say of a subscription.
-    pub(super) fn tell(&mut self, id: SubscriptionId, status: Option<Status>) {
-        self.statuses.push((id, status));
+    ///
+    /// A count takes the place of the one just before it; changes of the state are all written.
+    pub(super) fn tell(&mut self, telling: Telling) {
+        let is_same = |last: &Telling| last.id == telling.id && last.folded == telling.folded;
+        match self.statuses.last_mut() {
+            Some(last) if telling.change == Change::Count && is_same(last) => {
+                last.status = telling.status;
+            }
+            _ => self.statuses.push(telling),
+        }
+    }
+
+    /// Returns how many statuses wait to be written.
+    pub(super) fn tellings(&self) -> usize {
+        self.statuses.len()
     }
 
     pub(super) fn len(&self) -> usize {
@@ -106,6 +162,7 @@ impl Gathering {
     pub(super) fn drop_partition(&mut self, id: PartitionId) -> (usize, usize) {
         let before = self.endings.len();
         self.endings.retain(|(other, _)| *other != id);
+        self.statuses.retain(|telling| telling.folded != Some(id));
         let bytes = self.bytes.iter().find(|(other, _)| *other == id).map_or(0, |(_, sum)| *sum);
         self.bytes.retain(|(other, _)| *other != id);
         (before - self.endings.len(), bytes)
@@ -155,7 +212,10 @@ impl Engine {
         self.counts.stale += (came - endings.len()) as u64;
         endings.append(&mut self.gathering.endings);
         self.gathering.endings = endings;
-        let newer = std::mem::replace(&mut self.gathering.statuses, batch.statuses);
+        let mut statuses = batch.statuses;
+        let is_here = |id: PartitionId| self.partitions.contains_key(&id);
+        statuses.retain(|telling| telling.folded.is_none_or(is_here));
+        let newer = std::mem::replace(&mut self.gathering.statuses, statuses);
         self.gathering.statuses.extend(newer);
         for (id, bytes) in batch.bytes {
             if self.partitions.contains_key(&id) {

@@ -17,7 +17,7 @@ mod statuses;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BinaryHeap, HashMap};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,23 +27,25 @@ use rustc_hash::FxHashMap;
 
 use super::decode::Translation;
 use super::event::Event;
+use super::expression::EvaluationError;
 use super::headers::Trigger;
 use super::outcome::RetryRules;
 use super::progress::Seq;
 use super::record::{NextOffset, Record, TopicPartition};
 use super::registry::Registry;
 use super::source::Sources;
+use super::status::Status;
 use super::subscription::{Subscription, SubscriptionHash, SubscriptionId};
 use super::tiers::Wheel;
 
 use admission::Delayed;
 pub use attempts::{Attempt, AttemptId};
 use batch::Gathering;
-pub use batch::{Batch, Commit};
+pub use batch::{Batch, Change, Commit, Telling};
 use lanes::Lanes;
 use partition::Partition;
 pub use partition::{PartitionId, Role};
-use statuses::Statuses;
+use statuses::{Health, Statuses};
 
 /// The most endings that wait for a batch; with so many, no attempt is started and no record taken up.
 const ENDINGS_MAX: usize = 16_384;
@@ -61,6 +63,8 @@ pub struct Policy {
     pub max_in_flight: usize,
     /// The most attempts to one subscription that run at once.
     pub max_in_flight_per_subscription: NonZeroU32,
+    /// Dead letters in a row that disable a subscription; 0 is any number.
+    pub disable_after: u32,
     /// The bytes of records at which no more are taken up.
     pub max_bytes_in_flight: usize,
     /// The time that endings gather before they are written.
@@ -107,6 +111,10 @@ pub struct Counts {
     pub tombstones: u64,
     /// Events that no subscription wanted.
     pub unmatched: u64,
+    /// Events that a subscription's filter was not true of.
+    pub filtered: u64,
+    /// Events that a subscription's filter failed on, which is no match, by the kinds in [`EvaluationError::ALL`].
+    pub filter_errors: [u64; EvaluationError::ALL.len()],
     /// Records that a former owner had settled.
     pub already_settled: u64,
     /// Ends of attempts whose partition was gone, or that came twice.
@@ -182,12 +190,25 @@ impl Engine {
         id
     }
 
+    /// Takes note of the statuses that the audit records before a partition's position have made: until then it has no
+    /// room. The partition may be gone meanwhile.
+    pub fn know_statuses(
+        &mut self,
+        id: PartitionId,
+        statuses: Arc<HashMap<SubscriptionId, Status>>,
+    ) {
+        if let Some(partition) = self.partitions.get_mut(&id) {
+            partition.health = Some(Health::new(statuses));
+        }
+    }
+
     /// Tells whether a partition takes a record now. None does before the subscriptions are read, and one that is on its
     /// way out never does.
     pub fn has_room(&self, id: PartitionId) -> bool {
         self.statuses.is_read()
             && self.bytes < self.policy.max_bytes_in_flight
             && self.gathering.len() < ENDINGS_MAX
+            && self.gathering.tellings() < ENDINGS_MAX
             && self.partitions.get(&id).is_some_and(Partition::has_room)
     }
 
@@ -301,6 +322,11 @@ impl Engine {
     /// Returns how many deliveries wait in lanes.
     pub fn queued(&self) -> usize {
         self.lanes.queued()
+    }
+
+    /// Returns how many subscriptions are failing, and how many are disabled for it.
+    pub fn unhealthy(&self) -> (usize, usize) {
+        self.statuses.unhealthy(&self.registry)
     }
 
     /// Returns the subscriptions in use and those that can't be used.

@@ -5,10 +5,12 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::statuses::Health;
 use super::{Counts, Policy};
 use crate::domain::decode::{self, Identity, Translation, Unreadable};
 use crate::domain::event::Event;
 use crate::domain::headers::Carried;
+use crate::domain::health::Observation;
 use crate::domain::progress::{Plan, Seq, Settled, Window};
 use crate::domain::record::{NextOffset, Offset, Record, TopicPartition};
 use crate::domain::source::{Format, Source, SourceIndex};
@@ -34,6 +36,8 @@ pub enum Role {
     Deliver,
     /// Deliveries that wait.
     Tier(TierIndex),
+    /// What became of deliveries: the health of subscriptions is folded from it.
+    Audit,
 }
 
 /// A record that was taken up and is not admitted yet.
@@ -52,7 +56,8 @@ pub(super) enum Content {
     Event(Arc<Event>),
     Delivery(Arc<Event>, Box<Carried>),
     Unreadable(Box<Record>, Unreadable),
-    /// Nothing to do: a tombstone, or settled by a former owner.
+    Observed(Box<Observation>),
+    /// Nothing to do: a tombstone, an audit record that says nothing of health, or settled by a former owner.
     Nothing,
 }
 
@@ -87,6 +92,8 @@ pub(super) struct Partition {
     pub(super) bytes: usize,
     /// Attempts that run.
     pub(super) in_air: usize,
+    /// The statuses that the audit records so far have made, as far as that is known; of an audit partition only.
+    pub(super) health: Option<Health>,
     /// Whether there is something that commits don't tell of yet.
     pub(super) dirty: bool,
 }
@@ -109,6 +116,7 @@ impl Partition {
             window: Window::new(committed, metadata),
             bytes: 0,
             in_air: 0,
+            health: None,
             dirty: false,
         }
     }
@@ -123,7 +131,11 @@ impl Partition {
 
     /// Tells whether a record can be handed over: there is at most one that is not admitted.
     pub(super) fn has_room(&self) -> bool {
-        matches!(self.phase, Phase::Active) && self.head.is_none() && self.fan.is_none()
+        let may_begin = self.role != Role::Audit || self.health.is_some();
+        may_begin
+            && matches!(self.phase, Phase::Active)
+            && self.head.is_none()
+            && self.fan.is_none()
     }
 
     pub(super) fn drain(&mut self) {
@@ -162,6 +174,7 @@ impl Partition {
         let is_registry = |source: &Arc<Source>| source.format == Format::Registry;
         let has_schema = match self.role {
             Role::Events => self.source.is_some_and(|index| is_registry(policy.sources.get(index))),
+            Role::Audit => false,
             // What it carries is judged with the record.
             Role::Deliver | Role::Tier(_) => match Carried::read(&record.headers) {
                 Ok(carried) => is_registry(&source_of(&carried, record, policy)),
@@ -189,6 +202,11 @@ impl Partition {
             Content::Nothing
         } else if self.role == Role::Events {
             self.read_event(record, translation, policy, counts)
+        } else if self.role == Role::Audit {
+            let health = self.health.as_ref().expect("without it there is no room");
+            let may_matter = !health.is_indifferent_to(&record);
+            let seen = may_matter.then(|| Observation::read(&record)).flatten();
+            seen.map_or(Content::Nothing, |seen| Content::Observed(Box::new(seen)))
         } else {
             let written = record.origin.timestamp;
             let content = read_delivery(record, translation, policy);

@@ -1,22 +1,28 @@
 //! Statuses: what the status topic says of subscriptions, and what it ought to say.
 //!
-//! Every instance reads every definition, so each knows what ought to stand there and writes what doesn't yet. Two may
-//! write the same at once, which a compacted topic forgives.
+//! Every instance reads every definition, so each knows which can't be used and which are new, and writes what the topic
+//! doesn't say yet. Two may write the same at once, which a compacted topic forgives. Health is another matter: it is
+//! folded from the audit topic, by the owner of each of its partitions alone.
+
+use std::collections::HashMap;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use rustc_hash::FxHashMap;
 
 use super::Engine;
-use crate::domain::record::Offset;
+use super::batch::Telling;
+use crate::domain::record::{Offset, Record};
+use crate::domain::registry::Registry;
 use crate::domain::status::{State, Status};
-use crate::domain::subscription::SubscriptionId;
+use crate::domain::subscription::{Subscription, SubscriptionId};
 
 #[derive(Debug, Default)]
 pub(super) struct Statuses {
     /// The subscriptions whose definitions can't be used: where those stand, and why.
     invalid: FxHashMap<SubscriptionId, (Offset, Box<str>)>,
-    /// The subscriptions that the status topic calls invalid, by the definition it means.
-    told: FxHashMap<SubscriptionId, i64>,
+    /// What the status topic says, and of which definition.
+    told: FxHashMap<SubscriptionId, (State, i64)>,
     /// Whether both topics have been read, so that they can be compared.
     are_read: bool,
 }
@@ -26,12 +32,65 @@ impl Statuses {
         self.invalid.contains_key(id)
     }
 
+    /// Tells whether the status topic has disabled this definition.
+    pub(super) fn is_disabled(&self, subscription: &Subscription) -> bool {
+        // Most connectors have no status to tell of at all.
+        !self.told.is_empty()
+            && self.told.get(&subscription.id)
+                == Some(&(State::Disabled, subscription.definition_offset.0))
+    }
+
     pub(super) fn invalid(&self) -> usize {
         self.invalid.len()
     }
 
+    /// Returns how many subscriptions are failing, and how many are disabled.
+    pub(super) fn unhealthy(&self, registry: &Registry) -> (usize, usize) {
+        let (mut failing, mut disabled) = (0, 0);
+        for (id, (state, definition)) in &self.told {
+            let count = match state {
+                State::Failing => &mut failing,
+                State::Disabled => &mut disabled,
+                State::Active | State::Invalid => continue,
+            };
+            let current = registry.get(id).map(|subscription| subscription.definition_offset.0);
+            *count += usize::from(current == Some(*definition));
+        }
+        (failing, disabled)
+    }
+
     pub(super) fn is_read(&self) -> bool {
         self.are_read
+    }
+}
+
+/// The statuses that one audit partition has made: those before its position, and those since.
+#[derive(Debug)]
+pub(super) struct Health {
+    /// Shared by all partitions that were taken over together.
+    before: Arc<HashMap<SubscriptionId, Status>>,
+    since: FxHashMap<SubscriptionId, Status>,
+}
+
+impl Health {
+    pub(super) fn new(before: Arc<HashMap<SubscriptionId, Status>>) -> Self {
+        Self { before, since: FxHashMap::default() }
+    }
+
+    pub(super) fn get(&self, id: &str) -> Option<&Status> {
+        self.since.get(id).or_else(|| self.before.get(id))
+    }
+
+    /// Tells whether a record can't change anything, without reading it: dead letters have a header, and a delivery only
+    /// matters behind one of them.
+    pub(super) fn is_indifferent_to(&self, record: &Record) -> bool {
+        let id = record.key.as_deref().and_then(|key| std::str::from_utf8(key).ok());
+        let status = id.and_then(|id| self.get(id));
+        record.headers.0.is_empty() && status.is_none_or(|it| it.consecutive_dead_letters == 0)
+    }
+
+    pub(super) fn put(&mut self, id: SubscriptionId, status: Status) {
+        self.since.insert(id, status);
     }
 }
 
@@ -58,10 +117,10 @@ impl Engine {
     /// Takes note of what the status topic says of a subscription.
     pub fn status_read(&mut self, id: SubscriptionId, status: Option<&Status>) {
         match status {
-            Some(status) if status.state == State::Invalid => {
-                self.statuses.told.insert(id, status.definition_offset);
+            Some(status) => {
+                self.statuses.told.insert(id, (status.state, status.definition_offset));
             }
-            _ => {
+            None => {
                 self.statuses.told.remove(&id);
             }
         }
@@ -79,25 +138,38 @@ impl Engine {
         }
     }
 
-    /// Writes the status of a subscription if the topic doesn't say what it ought to.
+    /// Writes the status of a subscription if the topic doesn't say what it ought to: that a definition can't be used, that
+    /// a new one starts afresh, nothing of one that is gone.
     fn correct_status(&mut self, id: &SubscriptionId, now: Timestamp) {
         let Statuses { invalid, told, are_read } = &mut self.statuses;
         if !*are_read {
             return;
         }
-        let status = match (invalid.get(id), told.get(id)) {
-            (Some((definition, _)), Some(told)) if definition.0 == *told => return,
-            (None, None) => return,
-            (Some((definition, reason)), _) => {
-                told.insert(id.clone(), definition.0);
-                Some(Status::invalid(*definition, reason, now))
+        let before = told.get(id).copied();
+        let status = match (invalid.get(id), self.registry.get(id)) {
+            (Some((definition, reason)), _) => Some(Status::invalid(*definition, reason, now)),
+            (None, Some(good)) => {
+                let definition = good.definition_offset;
+                let is_outdated = match before {
+                    None | Some((State::Active, _)) => false,
+                    Some((State::Invalid, _)) => true,
+                    Some((State::Failing | State::Disabled, told)) => told < definition.0,
+                };
+                if !is_outdated {
+                    return;
+                }
+                Some(Status::active(definition, now))
             }
-            (None, Some(_)) => {
-                told.remove(id);
-                let healed = self.registry.get(id);
-                healed.map(|healed| Status::active(healed.definition_offset, now))
-            }
+            (None, None) => None,
         };
-        self.gathering.tell(id.clone(), status);
+        let after = status.as_ref().map(|status| (status.state, status.definition_offset));
+        if before == after {
+            return;
+        }
+        match after {
+            Some(after) => told.insert(id.clone(), after),
+            None => told.remove(id),
+        };
+        self.gathering.tell(Telling::known(id.clone(), status));
     }
 }

@@ -4,6 +4,7 @@
 //! first of them looks and shared by all. Every evaluation has a budget of steps, so that no expression over no event
 //! holds up the deliveries of others. This is the only module that names `cel`; errors never repeat what an event says.
 
+mod budget;
 mod check;
 mod json;
 mod meter;
@@ -18,7 +19,7 @@ use cel::common::ast::IdedExpr;
 use cel::common::types::CelBool;
 use cel::{Context, Env, ExecutionError};
 
-use meter::{Budget, Pattern};
+use budget::{Budget, Pattern};
 use values::Scope;
 
 pub use values::Values;
@@ -33,7 +34,7 @@ pub const STEPS_MAX: u64 = 100_000;
 /// The language: CEL's standard library without optional values, and the functions that keep the budget.
 static LANGUAGE: LazyLock<Arc<Env>> = LazyLock::new(|| {
     let mut language = Env::stdlib().with_optional_support(false);
-    meter::declare(&mut language);
+    budget::declare(&mut language);
     Arc::new(language)
 });
 
@@ -127,10 +128,13 @@ impl CompileError {
     /// Takes the first of the parser's errors; the others mostly follow from it. Its picture of the place stays out.
     fn syntax(errors: &cel::ParseErrors) -> Self {
         let Some(error) = errors.errors.first() else { return Self("is no expression".into()) };
-        let message: String = error.msg.chars().take(MESSAGE_MAX).collect();
+        // Behind this word stands every token there is.
+        let message = error.msg.split(" expecting ").next().unwrap_or_default();
         let message = message.split_whitespace().collect::<Vec<_>>().join(" ");
+        let message: String =
+            message.chars().filter(|c| !c.is_control()).take(MESSAGE_MAX).collect();
         let (line, column) = error.pos;
-        Self(format!("line {line} column {column}: {}", message.escape_debug()))
+        Self(format!("line {line} column {column}: {message}"))
     }
 
     fn at(source: &str, places: &cel::common::ast::SourceInfo, fault: &check::Fault) -> Self {

@@ -11,7 +11,7 @@ use cel::common::value::{CowVal, Val};
 use cel::context::VariableResolver;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
-use super::meter::{self, BUDGET, Budget, Pattern};
+use super::budget::{self, BUDGET, Budget, Pattern};
 use crate::domain::event::Event;
 use crate::domain::headers::is_ours;
 
@@ -128,7 +128,7 @@ impl VariableResolver for Scope<'_> {
         if name == BUDGET {
             return Some(CowVal::Borrowed(&self.budget));
         }
-        meter::pattern(self.patterns, name).map(|pattern| CowVal::Borrowed(pattern as &dyn Val))
+        budget::pattern(self.patterns, name).map(|pattern| CowVal::Borrowed(pattern as &dyn Val))
     }
 }
 

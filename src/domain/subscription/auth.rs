@@ -10,7 +10,8 @@ use url::Url;
 
 use super::Rules;
 use super::headers::{credential_header, value_problem};
-use super::parse::{NOT_SUPPORTED, url};
+use super::lock::Lock;
+use super::parse::url;
 use super::reader::{Field, Object, Problems};
 use crate::domain::secret::Secret;
 use crate::domain::signature::Scheme;
@@ -87,16 +88,17 @@ pub(super) fn read(
     field: Field,
     schemes: &[Scheme],
     rules: &Rules,
+    lock: &Lock,
     p: &mut Problems,
 ) -> Option<Auth> {
     let mut object = field.object(p)?;
     let (path, kind) = object.required("type", p)?.text(p)?;
     let auth = match kind.as_str() {
-        "basic" => basic(&mut object, p),
-        "bearer" => bearer(&mut object, p),
-        "header" => header(&mut object, schemes, p),
-        "oauth2" => oauth2(&mut object, rules, p),
-        "mtls" => mtls(&mut object, p),
+        "basic" => basic(&mut object, lock, p),
+        "bearer" => bearer(&mut object, lock, p),
+        "header" => header(&mut object, schemes, lock, p),
+        "oauth2" => oauth2(&mut object, rules, lock, p),
+        "mtls" => mtls(&mut object, lock, p),
         _ => {
             p.add(&path, format!("must be one of {KINDS}"));
             return None;
@@ -107,9 +109,9 @@ pub(super) fn read(
 }
 
 /// RFC 7617.
-fn basic(object: &mut Object, p: &mut Problems) -> Option<Auth> {
-    let username = object.required("username", p).and_then(|field| secret(field, p));
-    let password = object.required("password", p).and_then(|field| secret(field, p));
+fn basic(object: &mut Object, lock: &Lock, p: &mut Problems) -> Option<Auth> {
+    let username = object.required("username", p).and_then(|field| public(field, p));
+    let password = object.required("password", p).and_then(|field| secret(field, lock, p));
     let (username, password) = (username?, password?);
     if username.reveal().contains(':') {
         p.add(&object.path_to("username"), "must not have a colon");
@@ -120,10 +122,10 @@ fn basic(object: &mut Object, p: &mut Problems) -> Option<Auth> {
 }
 
 /// RFC 6750, section 2.1.
-fn bearer(object: &mut Object, p: &mut Problems) -> Option<Auth> {
+fn bearer(object: &mut Object, lock: &Lock, p: &mut Problems) -> Option<Auth> {
     let token = object.required("token", p)?;
     let path = token.path().to_owned();
-    let token = secret(token, p)?;
+    let token = secret(token, lock, p)?;
     header_value(&path, &token, p)?;
     Some(authorization(format!("Bearer {}", token.reveal())))
 }
@@ -132,20 +134,20 @@ fn authorization(value: String) -> Auth {
     Auth::Header { name: "authorization".into(), value: Secret::new(value) }
 }
 
-fn header(object: &mut Object, schemes: &[Scheme], p: &mut Problems) -> Option<Auth> {
+fn header(object: &mut Object, schemes: &[Scheme], lock: &Lock, p: &mut Problems) -> Option<Auth> {
     let name = object.required("name", p).and_then(|field| credential_header(field, schemes, p));
     let value = object.required("value", p).and_then(|field| {
         let path = field.path().to_owned();
-        let value = secret(field, p)?;
+        let value = secret(field, lock, p)?;
         header_value(&path, &value, p).map(|()| value)
     });
     Some(Auth::Header { name: name?.into(), value: value? })
 }
 
-fn oauth2(object: &mut Object, rules: &Rules, p: &mut Problems) -> Option<Auth> {
+fn oauth2(object: &mut Object, rules: &Rules, lock: &Lock, p: &mut Problems) -> Option<Auth> {
     let token_url = object.required("tokenUrl", p).and_then(|field| url(field, rules, p));
     let client_id = object.required("clientId", p).and_then(|field| text(field, p));
-    let client_secret = object.required("clientSecret", p).and_then(|field| secret(field, p));
+    let client_secret = object.required("clientSecret", p).and_then(|field| secret(field, lock, p));
     let scope = object.read_or("scope", None, p, |field, p| text(field, p).map(Some));
     let audience = object.read_or("audience", None, p, |field, p| text(field, p).map(Some));
     let usual = ClientAuthentication::Basic;
@@ -168,10 +170,10 @@ fn oauth2(object: &mut Object, rules: &Rules, p: &mut Problems) -> Option<Auth> 
     }))
 }
 
-fn mtls(object: &mut Object, p: &mut Problems) -> Option<Auth> {
+fn mtls(object: &mut Object, lock: &Lock, p: &mut Problems) -> Option<Auth> {
     let (certificate_path, key_path) = (object.path_to("certificate"), object.path_to("key"));
-    let certificate = object.required("certificate", p).and_then(|field| secret(field, p));
-    let key = object.required("key", p).and_then(|field| secret(field, p));
+    let certificate = object.required("certificate", p).and_then(|field| public(field, p));
+    let key = object.required("key", p).and_then(|field| secret(field, lock, p));
     let (certificate, key) = (certificate?, key?);
     let mut chain = CertificateDer::pem_slice_iter(certificate.reveal().as_bytes()).peekable();
     if chain.peek().is_none() || chain.any(|found| found.is_err()) {
@@ -185,18 +187,23 @@ fn mtls(object: &mut Object, p: &mut Problems) -> Option<Auth> {
     Some(Auth::Mtls(Secret::new(format!("{}\n{}\n", certificate.reveal(), key.reveal()))))
 }
 
-/// Reads the text of a credential.
-fn secret(field: Field, p: &mut Problems) -> Option<Secret> {
+/// Reads the secret part of a credential, which may stand encrypted.
+fn secret(field: Field, lock: &Lock, p: &mut Problems) -> Option<Secret> {
+    let (path, text) = lock.open(field, p)?;
+    bounded(&path, text, p)
+}
+
+/// Reads the part of a credential that others may know.
+fn public(field: Field, p: &mut Problems) -> Option<Secret> {
     let (path, text) = field.text(p)?;
-    let text = Secret::new(text);
-    let length = text.reveal().len();
-    if text.reveal().starts_with("enc:v1:") {
-        p.add(&path, format!("is encrypted, which {NOT_SUPPORTED}"));
-    } else if !(1..=CREDENTIAL_MAX).contains(&length) {
-        p.add(&path, "must have 1 to 65536 bytes");
-    } else {
+    bounded(&path, Secret::new(text), p)
+}
+
+fn bounded(path: &str, text: Secret, p: &mut Problems) -> Option<Secret> {
+    if (1..=CREDENTIAL_MAX).contains(&text.reveal().len()) {
         return Some(text);
     }
+    p.add(path, "must have 1 to 65536 bytes");
     None
 }
 

@@ -5,12 +5,16 @@
 mod auth;
 mod headers;
 mod json;
+mod lock;
 mod parse;
 mod reader;
+#[cfg(test)]
+mod schema_tests;
 mod signing;
 #[cfg(test)]
 pub(crate) mod tests;
 
+use std::borrow::Borrow;
 use std::fmt;
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -20,6 +24,7 @@ use sha2::{Digest, Sha256};
 use url::Url;
 
 use super::egress::Egress;
+use super::encryption::Encryption;
 use super::expression::Expression;
 use super::pattern::EventPattern;
 use super::record::Offset;
@@ -46,6 +51,13 @@ impl SubscriptionId {
 
     /// Returns the id's text.
     pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Maps by id are looked into by a text too: it hashes and compares alike.
+impl Borrow<str> for SubscriptionId {
+    fn borrow(&self) -> &str {
         &self.0
     }
 }
@@ -98,6 +110,8 @@ pub struct Subscription {
     pub topics: Vec<Arc<str>>,
     /// The tenant whose events it is limited to.
     pub tenant: Option<Arc<str>>,
+    /// What must be true of the events it wants.
+    pub filter: Option<Box<Expression>>,
     /// Whether it is to receive anything.
     pub state: Activity,
     /// How its requests are signed.
@@ -153,6 +167,8 @@ pub struct Rules {
     pub http: HttpUrls,
     /// Which hosts, addresses and ports are.
     pub egress: Arc<Egress>,
+    /// How secrets may stand in definitions, and the keys that open them.
+    pub encryption: Encryption,
 }
 
 /// Whether URLs without TLS are allowed.

@@ -8,6 +8,7 @@ use url::Url;
 
 use super::auth::{self, Auth};
 use super::headers;
+use super::lock::Lock;
 use super::reader::{Field, Object, Problem, Problems, each};
 use super::signing::{keys, schemes};
 use super::{Activity, HttpUrls, Payload, Rules, Subscription, SubscriptionHash, SubscriptionId};
@@ -18,10 +19,10 @@ use crate::domain::retry::Schedule;
 use crate::domain::signature::Signing;
 
 /// What a definition may hold one day and this version would ignore.
-const UNSUPPORTED: [&str; 2] = ["filter", "rateLimit"];
+const UNSUPPORTED: [&str; 1] = ["rateLimit"];
 
 /// What is said of it.
-pub(super) const NOT_SUPPORTED: &str = "is not supported by this version";
+const NOT_SUPPORTED: &str = "is not supported by this version";
 
 /// The longest URL in bytes, as it is sent.
 const URL_MAX: usize = 2048;
@@ -70,15 +71,17 @@ fn read(
     let p = problems;
     let url = object.required("url", p).and_then(|field| url(field, rules, p));
     let events = object.required("events", p).and_then(|field| each(field, 1, 100, p, pattern));
-    let keys = keys(&mut object, p);
+    let lock = Lock { id: &id, encryption: &rules.encryption };
+    let keys = keys(&mut object, &lock, p);
     let schemes = schemes(&mut object, keys.as_deref(), p);
     let written = schemes.as_deref().unwrap_or_default();
     let headers = object.take("headers").and_then(|field| headers::read(field, written, p));
-    let auth = object.take("auth").and_then(|field| auth::read(field, written, rules, p));
+    let auth = object.take("auth").and_then(|field| auth::read(field, written, rules, &lock, p));
     let origin = object.take("abuseProtection").and_then(|field| abuse_protection(field, p));
     clashes(auth.as_ref(), url.as_ref(), headers.as_deref(), p);
     let topics = object.take("topics").and_then(|field| each(field, 0, 100, p, topic));
     let tenant = object.take("tenant").and_then(|field| short_text(field, 1, 256, p));
+    let filter = object.take("filter").and_then(|field| expression(field, p));
     let active = object.take("active").and_then(|field| field.bool(p));
     let transform = object.take("transform");
     let payload = object.take("payload").and_then(|field| payload(field, transform.as_ref(), p));
@@ -107,6 +110,7 @@ fn read(
         events: events?,
         topics: topics.unwrap_or_default(),
         tenant: tenant.map(Into::into),
+        filter,
         state: if active.unwrap_or(true) { Activity::Active } else { Activity::Inactive },
         signing: Signing::new(keys?, schemes?),
         headers: headers.unwrap_or_default(),

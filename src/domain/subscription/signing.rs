@@ -3,16 +3,17 @@
 use jiff::Timestamp;
 
 use super::headers::signature_header;
-use super::parse::NOT_SUPPORTED;
+use super::lock::Lock;
 use super::reader::{Field, Object, Problems, each};
-use crate::domain::secret::Secret;
 use crate::domain::signature::{LiveKey, Scheme, SchemeKind, SigningKey};
 
 /// Reads `secret` or `secrets`, of which one must be there.
-pub(super) fn keys(object: &mut Object, p: &mut Problems) -> Option<Vec<LiveKey>> {
+pub(super) fn keys(object: &mut Object, lock: &Lock, p: &mut Problems) -> Option<Vec<LiveKey>> {
     match (object.take("secret"), object.take("secrets")) {
-        (Some(secret), None) => Some(vec![LiveKey { key: key(secret, p)?, expires_at: None }]),
-        (None, Some(list)) => each(list, 1, 10, p, live_key),
+        (Some(secret), None) => {
+            Some(vec![LiveKey { key: key(secret, lock, p)?, expires_at: None }])
+        }
+        (None, Some(list)) => each(list, 1, 10, p, |field, p| live_key(field, lock, p)),
         (Some(_), Some(list)) => {
             p.add(list.path(), "must not stand beside `secret`");
             None
@@ -24,21 +25,16 @@ pub(super) fn keys(object: &mut Object, p: &mut Problems) -> Option<Vec<LiveKey>
     }
 }
 
-fn live_key(field: Field, p: &mut Problems) -> Option<LiveKey> {
+fn live_key(field: Field, lock: &Lock, p: &mut Problems) -> Option<LiveKey> {
     let mut object = field.object(p)?;
-    let key = object.required("key", p).and_then(|field| key(field, p));
+    let key = object.required("key", p).and_then(|field| key(field, lock, p));
     let expires_at = object.read_or("expiresAt", None, p, |field, p| time(field, p).map(Some));
     object.close(p);
     Some(LiveKey { key: key?, expires_at: expires_at? })
 }
 
-fn key(field: Field, p: &mut Problems) -> Option<SigningKey> {
-    let (path, text) = field.text(p)?;
-    let text = Secret::new(text);
-    if text.reveal().starts_with("enc:v1:") {
-        p.add(&path, format!("is encrypted, which {NOT_SUPPORTED}"));
-        return None;
-    }
+fn key(field: Field, lock: &Lock, p: &mut Problems) -> Option<SigningKey> {
+    let (path, text) = lock.open(field, p)?;
     SigningKey::parse(text.reveal()).map_err(|problem| p.add(&path, problem.to_string())).ok()
 }
 

@@ -2,6 +2,8 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::domain::encryption::tests::keys;
+use crate::domain::encryption::{Encryption, Plain};
 use crate::domain::event::EventId;
 
 const SEED: &str = "whsk_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
@@ -9,7 +11,7 @@ const SEED: &str = "whsk_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
 pub(crate) fn rules(http: HttpUrls) -> Rules {
     let loopback = ["127.0.0.0/8", "::1/128"].map(|block| block.parse().expect("a block"));
     let egress = Egress::new(loopback.into(), Vec::new(), vec![1..=u16::MAX]);
-    Rules { http, egress: egress.into() }
+    Rules { http, egress: egress.into(), encryption: Encryption::NONE }
 }
 
 pub(crate) fn id(text: &str) -> SubscriptionId {
@@ -294,11 +296,60 @@ fn null_is_absent() {
 #[test]
 fn what_this_version_lacks_is_refused_and_never_ignored() {
     let unsupported = "is not supported by this version";
-    for name in ["filter", "rateLimit"] {
+    for name in ["rateLimit"] {
         check(json!({name: "x"}), &[&format!("{name}: {unsupported}")]);
     }
-    let expect = format!("secret: is encrypted, which {unsupported}");
-    check(json!({"secret": "enc:v1:k:aGk="}), &[&expect]);
+}
+
+#[test]
+fn a_filter_is_compiled_or_told_with_its_place() {
+    let found = subscription("crm", &json!({"filter": "data.amount > 100.0"}));
+    assert!(found.filter.is_some());
+    check(
+        json!({"filter": "data.amount >"}),
+        &["filter: line 1 column 14: Syntax error: mismatched input '<EOF>'"],
+    );
+    check(
+        json!({"filter": "data.a && amount > 1"}),
+        &[
+            "filter: line 1 column 11: there is no variable `amount`, only id, type, time, tenant, topic, key, headers, data",
+        ],
+    );
+    check(json!({"filter": 1}), &["filter: must be a string"]);
+}
+
+#[test]
+fn encrypted_secrets_are_opened_where_they_belong() {
+    let rules = |encryption| Rules { encryption, ..rules(HttpUrls::Refused) };
+    let seal = |keys: &[&str], field: &str| {
+        let sealed = self::keys(keys).seal(&id("crm"), field, "hunter2", [1; 24]);
+        sealed.expect("there is a key")
+    };
+    let check = |changes: Value, encryption, expect: &[&str]| {
+        let found = problems(&definition(&changes).to_string(), &rules(encryption));
+        assert_eq!(found, expect, "{changes}");
+    };
+    let secret = json!({"secret": seal(&["old"], "secret")});
+    check(secret.clone(), keys(&["new", "old"]), &[]);
+    check(
+        secret.clone(),
+        keys(&["new"]),
+        &["secret: is encrypted with the key old, which is not in encryption.keys"],
+    );
+    let list =
+        |field| json!({"secret": null, "secrets": [{"key": "x"}, {"key": seal(&["old"], field)}]});
+    check(list("secrets.key"), keys(&["old"]), &[]);
+    check(
+        list("secret"),
+        keys(&["old"]),
+        &[
+            "secrets[1].key: can't be decrypted: it was changed, or encrypted for another subscription or field, or with another key of that id",
+        ],
+    );
+    let mut required = keys(&["old"]);
+    required.plain = Plain::Refused;
+    check(secret, required.clone(), &[]);
+    check(json!({}), required, &["secret: must be encrypted (encryption.required is true)"]);
 }
 
 #[test]
@@ -473,7 +524,6 @@ const FIELDS: &[&str] = &[
     "tenant",
     "description",
     "topics",
-    "filter",
     "payload",
     "signatures",
     "headers",

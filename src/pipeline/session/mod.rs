@@ -19,7 +19,8 @@ use super::inbox::{Inbox, Input};
 use super::membership::Membership;
 use super::run::Stopper;
 use super::translations::Translations;
-use crate::domain::engine::Engine;
+use crate::domain::engine::{Change as StatusChange, Engine, Telling};
+use crate::domain::status::{State, Status};
 use crate::domain::tiers;
 use crate::kafka::Connection;
 use crate::kafka::cluster::ClusterError;
@@ -217,6 +218,11 @@ impl<'a> Session<'a> {
                 let joined = self.joined.as_mut().expect("only members have records");
                 joined.member_mut(part).translated(id, record, translation);
             }
+            Input::Statuses(partitions, statuses) => {
+                for id in partitions {
+                    self.engine.know_statuses(id, statuses.clone());
+                }
+            }
             Input::Ledger(report) => self.ledger(report, now)?,
             Input::Attempted(id, subscription, attempted) => {
                 let fraction = self.dice.random();
@@ -271,6 +277,7 @@ impl<'a> Session<'a> {
                 for (_, ending) in &batch.endings {
                     self.metrics.ended(ending);
                 }
+                batch.statuses.iter().for_each(tell);
                 self.engine.batch_committed(&batch);
             }
             ledger::Report::Aborted(batch, reason) => {
@@ -322,5 +329,26 @@ impl<'a> Session<'a> {
     fn rest(&self, now: Timestamp) {
         let until = self.engine.next_wake(now).map_or(REST, |wake| tiers::until(wake, now));
         self.inbox.wait(until.min(REST));
+    }
+}
+
+/// Logs what has become of a subscription, once: by the instance that found it.
+fn tell(telling: &Telling) {
+    let Some(status) = telling.status.as_ref().filter(|_| telling.change == StatusChange::State)
+    else {
+        return;
+    };
+    let Status { consecutive_dead_letters: dead_letters, reason, .. } = status;
+    let (id, reason) = (&telling.id, reason.as_deref());
+    match status.state {
+        State::Failing => {
+            warn!(subscription = %id, dead_letters, reason, "the subscription is failing")
+        }
+        State::Disabled => {
+            warn!(subscription = %id, dead_letters, reason, "the subscription is disabled")
+        }
+        State::Active => info!(subscription = %id, "the subscription is active"),
+        // Every instance has logged that when it read the definition.
+        State::Invalid => {}
     }
 }

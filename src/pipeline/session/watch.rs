@@ -48,12 +48,15 @@ impl Session<'_> {
             self.reachable_since = Some(Instant::now());
         }
         let (registry, invalid) = self.engine.subscriptions();
+        let (failing, disabled) = self.engine.unhealthy();
         let load = Load {
             partitions: self.engine.standings().count(),
             in_flight: self.engine.in_flight(),
             queued: self.engine.queued(),
             subscriptions: registry.len(),
             invalid_subscriptions: invalid,
+            failing_subscriptions: failing,
+            disabled_subscriptions: disabled,
         };
         // Attempts that run within their deadlines are no stall, however slow their receivers are.
         let may_stall = readiness.broker_reachable && self.in_air_until < Instant::now();

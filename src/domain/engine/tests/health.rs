@@ -1,0 +1,159 @@
+//! Filters, and subscriptions that are disabled.
+
+use super::*;
+use crate::domain::health::tests::audit_record;
+use crate::domain::status::{State, Status};
+
+/// Assigns a partition of the audit topic, with what is known of statuses.
+fn audit(rig: &mut Rig, statuses: &[(&str, Status)]) -> PartitionId {
+    let name = TopicPartition { topic: "audit".into(), partition: 0 };
+    let id = rig.engine.assign(name, Role::Audit, START, "");
+    let statuses = statuses.iter().map(|(id, status)| (self::id(id), status.clone())).collect();
+    rig.engine.know_statuses(id, Arc::new(statuses));
+    id
+}
+
+/// Takes up the audit record of a delivery to `crm` that ended so.
+fn ended(rig: &mut Rig, to: PartitionId, offset: i64, next: Next) {
+    assert!(rig.engine.has_room(to));
+    let mut record = audit_record(next, Some(500));
+    record.origin.offset = Offset(offset);
+    rig.engine.record(to, record, rig.now);
+}
+
+fn told(batch: &Batch) -> Vec<String> {
+    let tell = |telling: &Telling| match &telling.status {
+        None => format!("{} is gone", telling.id),
+        Some(Status { state, consecutive_dead_letters: count, definition_offset, .. }) => {
+            format!("{} {state:?}@{definition_offset} {count}", telling.id)
+        }
+    };
+    batch.statuses.iter().map(tell).collect()
+}
+
+const DEAD: Next = Next::DeadLetter(Reason::Exhausted);
+
+fn status(state: State, definition: i64) -> Status {
+    Status { state, ..Status::active(Offset(definition), START_AT) }
+}
+
+#[test]
+fn an_event_goes_only_to_those_whose_filter_is_true_of_it() {
+    let filter = |text: &str| json!({"filter": text});
+    let mut rig = Rig::new(&subscriptions(&[
+        ("all", json!({})),
+        ("match", filter("data == 'hunter2'")),
+        ("other", filter("data == 'x'")),
+        ("error", filter("data.missing == 1")),
+    ]));
+    let orders = rig.orders();
+    rig.event(orders, 100, "a");
+    let mut told = super::told(&rig.attempts());
+    told.sort();
+    assert_eq!(told, ["e100 to all #1", "e100 to match #1"]);
+    let counts = rig.engine.counts();
+    assert_eq!((counts.filtered, counts.filter_errors.iter().sum::<u64>()), (1, 1));
+}
+
+#[test]
+fn an_event_that_every_filter_refuses_is_settled_silently() {
+    let mut rig = Rig::new(&subscriptions(&[("crm", json!({"filter": "false"}))]));
+    let orders = rig.orders();
+    rig.event(orders, 100, "a");
+    assert_eq!(rig.engine.counts().unmatched, 1);
+    let batch = rig.commit();
+    assert_eq!((commits(&batch), endings(&batch)), (vec!["orders/0 at 101:".into()], vec![]));
+}
+
+#[test]
+fn what_audit_records_make_of_a_subscription_is_told_with_their_position() {
+    let mut rig = Rig::new(&crm());
+    let audit = audit(&mut rig, &[]);
+    for offset in 100..104 {
+        ended(&mut rig, audit, offset, DEAD);
+    }
+    let batch = rig.commit();
+    assert_eq!(told(&batch), ["crm Active@7 1", "crm Failing@7 2", "crm Disabled@7 3"]);
+    assert_eq!(commits(&batch), ["audit/0 at 104:"]);
+}
+
+#[test]
+fn nothing_is_folded_before_it_is_known_where_to_go_on() {
+    let mut rig = Rig::new(&crm());
+    let name = TopicPartition { topic: "audit".into(), partition: 0 };
+    let audit = rig.engine.assign(name, Role::Audit, START, "");
+    assert!(!rig.engine.has_room(audit));
+    rig.engine.know_statuses(audit, Arc::default());
+    assert!(rig.engine.has_room(audit));
+}
+
+#[test]
+fn a_fold_goes_on_where_the_owner_before_left_it() {
+    let mut rig = Rig::new(&crm());
+    let before = Status { consecutive_dead_letters: 2, ..status(State::Failing, 7) };
+    let audit = audit(&mut rig, &[("crm", before)]);
+    ended(&mut rig, audit, 100, DEAD);
+    assert_eq!(told(&rig.commit()), ["crm Disabled@7 3"]);
+}
+
+#[test]
+fn what_was_folded_for_a_partition_that_is_lost_is_not_told() {
+    let mut rig = Rig::new(&crm());
+    let audit = audit(&mut rig, &[]);
+    ended(&mut rig, audit, 100, DEAD);
+    let batch = rig.batch();
+    rig.engine.abandon(audit);
+    rig.engine.batch_aborted(batch, rig.now);
+    rig.check_quiet();
+}
+
+#[test]
+fn what_is_told_of_a_definition_that_was_replaced_or_deleted_is_passed_over() {
+    let mut rig = Rig::new(&crm());
+    let audit = audit(&mut rig, &[]);
+    rig.engine.remove_subscription(&id("crm"), rig.now);
+    ended(&mut rig, audit, 100, DEAD);
+    let batch = rig.commit();
+    assert_eq!((told(&batch), commits(&batch)), (vec![], vec!["audit/0 at 101:".into()]));
+}
+
+#[test]
+fn a_disabled_subscription_gets_nothing_until_it_is_written_again() {
+    let mut rig = Rig::new(&crm());
+    let orders = rig.orders();
+    rig.event(orders, 100, "a");
+    rig.engine.status_read(id("crm"), Some(&status(State::Disabled, 7)));
+    assert!(rig.attempts().is_empty(), "what waited is given up");
+    rig.event(orders, 101, "a");
+    let disabled = "e100 to crm: dead-lettered subscription-disabled";
+    assert_eq!(endings(&rig.commit()), [disabled]);
+    assert_eq!(rig.engine.unhealthy(), (0, 1));
+    let again = Subscription { definition_offset: Offset(8), ..again() };
+    rig.engine.put_subscription(Arc::new(again), rig.now);
+    assert_eq!(told(&rig.commit()), ["crm Active@8 0"]);
+    rig.event(orders, 102, "a");
+    assert_eq!(super::told(&rig.attempts()), ["e102 to crm #1"]);
+}
+
+fn again() -> Subscription {
+    Arc::into_inner(subscription("crm", &json!({}))).expect("it was just made")
+}
+
+#[test]
+fn a_deliverys_turn_in_a_tier_comes_and_finds_it_disabled() {
+    let mut rig = Rig::new(&crm());
+    rig.engine.status_read(id("crm"), Some(&status(State::Disabled, 7)));
+    let tier = rig.moved(Role::Tier(TierIndex(0)));
+    rig.delivery(tier, 100, &due(rig.now));
+    rig.wait(seconds(1));
+    assert!(rig.attempts().is_empty());
+    assert_eq!(endings(&rig.commit()), ["e100 to crm: dead-lettered subscription-disabled"]);
+}
+
+#[test]
+fn the_status_of_a_subscription_that_is_deleted_goes_with_it() {
+    let mut rig = Rig::new(&crm());
+    rig.engine.status_read(id("crm"), Some(&status(State::Active, 7)));
+    rig.engine.remove_subscription(&id("crm"), rig.now);
+    assert_eq!(told(&rig.commit()), ["crm is gone"]);
+}

@@ -1,0 +1,73 @@
+//! The statuses as they stand when audit partitions are taken over: whoever folded them before has committed both them
+//! and the position that they belong to.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaResult;
+
+use super::Connection;
+use super::cluster::ClusterError;
+use super::context::LogContext;
+use super::table;
+use crate::domain::status::Status;
+use crate::domain::subscription::SubscriptionId;
+
+/// How long one question to the cluster may take.
+const ASK: Duration = Duration::from_secs(10);
+
+/// Between looks at transactions that are about to end.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// All statuses.
+pub type Statuses = Arc<HashMap<SubscriptionId, Status>>;
+
+/// Reads all statuses, those included that were written together with a position that is committed.
+///
+/// The position is one that the group told: its transaction is decided, but the partitions of the status topic may learn
+/// of that a moment later, and until then a reader of committed records doesn't get so far. So the ends of what is written
+/// are asked for first, and waited for until all before them is decided.
+///
+/// # Errors
+/// The cluster can't be reached, or the topic can't be read.
+pub(super) fn read_decided(connection: &Connection) -> Result<Statuses, ClusterError> {
+    await_decided(connection, &connection.config().topics.status)?;
+    Ok(Arc::new(read(connection)?))
+}
+
+/// Reads all statuses.
+///
+/// # Errors
+/// The cluster can't be reached, or the topic can't be read.
+pub fn read(connection: &Connection) -> Result<HashMap<SubscriptionId, Status>, ClusterError> {
+    let rows = table::read(connection, &connection.config().topics.status)?;
+    let statuses = rows.iter().filter_map(|row| {
+        let id = SubscriptionId::parse(std::str::from_utf8(&row.key).ok()?).ok()?;
+        Some((id, Status::read(&row.value)?))
+    });
+    Ok(statuses.collect())
+}
+
+fn await_decided(connection: &Connection, topic: &str) -> KafkaResult<()> {
+    let committed = connection.table_reader();
+    let mut written = committed.clone();
+    written.set("isolation.level", "read_uncommitted");
+    let (committed, written) = (client(&committed)?, client(&written)?);
+    let metadata = written.fetch_metadata(Some(topic), ASK)?;
+    // A transaction that nobody ends is ended by its timeout.
+    let partitions = metadata.topics().iter().flat_map(|topic| topic.partitions());
+    for partition in partitions.map(|partition| partition.id()) {
+        let (_, end) = written.fetch_watermarks(topic, partition, ASK)?;
+        while committed.fetch_watermarks(topic, partition, ASK)?.1 < end {
+            std::thread::sleep(PAUSE);
+        }
+    }
+    Ok(())
+}
+
+fn client(config: &ClientConfig) -> KafkaResult<BaseConsumer<LogContext>> {
+    config.create_with_context(LogContext)
+}
