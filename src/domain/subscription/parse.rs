@@ -7,6 +7,7 @@ use std::time::Duration;
 use url::Url;
 
 use super::headers;
+use super::rate_limit;
 use super::reader::{Field, Object, Problem, Problems, each};
 use super::signing::{keys, schemes};
 use super::{Activity, HttpUrls, Payload, Rules, Subscription, SubscriptionHash, SubscriptionId};
@@ -16,7 +17,7 @@ use crate::domain::retry::Schedule;
 use crate::domain::signature::Signing;
 
 /// What a definition may hold one day and this version would ignore.
-const UNSUPPORTED: [&str; 4] = ["auth", "filter", "rateLimit", "transform"];
+const UNSUPPORTED: [&str; 3] = ["auth", "filter", "transform"];
 
 /// What is said of it.
 pub(super) const NOT_SUPPORTED: &str = "is not supported by this version";
@@ -81,6 +82,7 @@ fn read(
     let retry = object.take("retry").and_then(|field| retry(field, p));
     let statuses = object.take("noRetryOn").and_then(|field| each(field, 0, 500, p, status));
     let in_flight = object.take("maxInFlight").and_then(|field| field.integer(1, 65_536, p));
+    let rate_limit = object.take("rateLimit").and_then(|field| rate_limit::read(field, p));
     let description = object.take("description").and_then(|field| short_text(field, 0, 1024, p));
     for name in UNSUPPORTED {
         if let Some(field) = object.take(name) {
@@ -109,6 +111,7 @@ fn read(
         retry,
         no_retry_on,
         max_in_flight: in_flight.and_then(NonZeroU32::new),
+        rate_limit,
         description: description.map(Into::into),
     })
 }

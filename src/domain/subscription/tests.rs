@@ -182,7 +182,7 @@ fn null_is_absent() {
 #[test]
 fn what_this_version_lacks_is_refused_and_never_ignored() {
     let unsupported = "is not supported by this version";
-    for name in ["auth", "filter", "rateLimit", "transform"] {
+    for name in ["auth", "filter", "transform"] {
         check(json!({name: "x"}), &[&format!("{name}: {unsupported}")]);
     }
     for payload in ["cloudevents", "cloudevents-binary"] {

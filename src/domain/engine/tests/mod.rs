@@ -4,6 +4,7 @@ mod batches;
 mod deliveries;
 mod fan_out;
 mod handover;
+mod lanes;
 mod limits;
 mod tiers;
 
@@ -52,6 +53,7 @@ fn policy() -> Policy {
         sources: Sources::new(vec![source(Format::Envelope)]).expect("there are no patterns"),
         max_in_flight: 1000,
         max_in_flight_per_subscription: 1000.try_into().expect("it is not zero"),
+        fairness: Fairness::Subscription,
         max_bytes_in_flight: 1 << 20,
         commit_interval: INTERVAL,
     }
