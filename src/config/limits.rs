@@ -12,6 +12,7 @@ use super::reader::Section;
 use super::topics::Span;
 use super::units::{show_duration, show_size};
 use super::values::{choice, duration, fraction, kind, size, socket, whole};
+use crate::domain::engine::Fairness;
 
 /// How failures are waited out, unless a subscription says otherwise.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,6 +38,8 @@ pub struct Delivery {
     pub max_in_flight: usize,
     /// Requests in flight to one subscription, 1..=`max_in_flight`.
     pub max_in_flight_per_subscription: usize,
+    /// Between whom requests in flight are shared evenly.
+    pub fairness: Fairness,
     /// Bytes of records held for delivery, 1 MiB..=1 TiB.
     pub max_bytes_in_flight: usize,
     /// Bytes of one request's body, 1 KiB..=`max_bytes_in_flight`.
@@ -111,6 +114,9 @@ const LEVELS: [(&str, Level); 5] = [
     ("trace", Level::TRACE),
 ];
 
+const FAIRNESS: [(&str, Fairness); 2] =
+    [("subscription", Fairness::Subscription), ("tenant", Fairness::Tenant)];
+
 const LOG_FORMATS: [(&str, LogFormat); 3] =
     [("auto", LogFormat::Auto), ("human", LogFormat::Human), ("json", LogFormat::Json)];
 
@@ -165,6 +171,7 @@ impl Delivery {
         let max_in_flight = delivery.required("max_in_flight", whole(1..=65_536));
         let per_subscription =
             delivery.required("max_in_flight_per_subscription", whole(1..=65_536));
+        let fairness = delivery.required("fairness", choice(&FAIRNESS));
         let max_bytes = delivery.required("max_bytes_in_flight", size(1 << 20..=1 << 40));
         let max_body = delivery.required("max_body", size(1 << 10..=1 << 30));
         let read = Self {
@@ -172,6 +179,7 @@ impl Delivery {
             connect_timeout: connect_timeout?,
             max_in_flight: max_in_flight?,
             max_in_flight_per_subscription: per_subscription?,
+            fairness: fairness?,
             max_bytes_in_flight: max_bytes?,
             max_body: max_body?,
         };

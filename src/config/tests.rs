@@ -8,6 +8,7 @@ use std::time::Duration;
 use ::config::{FileFormat, Map, Source as _, Value, ValueKind};
 
 use super::*;
+use crate::domain::engine::Fairness;
 use crate::domain::source::{Format, Selector, Source};
 
 const SHIPPED: &str = include_str!("../../config/connector.toml");
@@ -104,6 +105,7 @@ fn defaults_are_the_contract_s() {
         connect_timeout: Duration::from_secs(5),
         max_in_flight: 1024,
         max_in_flight_per_subscription: 256,
+        fairness: Fairness::Subscription,
         max_bytes_in_flight: 64 << 20,
         max_body: 4 << 20,
     };

@@ -4,6 +4,7 @@
 pub(super) mod tests;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -42,6 +43,8 @@ pub struct DeliveryEnding {
     pub attempts: u32,
     /// When the first attempt was made.
     pub first_at: Option<Timestamp>,
+    /// How long the delivery waited for its lane before that attempt.
+    pub waited: Option<Duration>,
     /// The attempt that led here, if it was one.
     pub attempted: Option<Attempted>,
     /// What follows.
@@ -57,7 +60,8 @@ pub enum Next {
     Delivered,
     /// Another attempt at the time, by way of the tier.
     Retry(Timestamp, TierIndex, Reason),
-    /// More waiting until the time, in a shorter tier; no decision and so no audit record.
+    /// Waiting until the time by way of the tier, on the way down the wheel or for the lane; no decision and so no audit
+    /// record.
     Move(Timestamp, TierIndex),
     /// A dead letter.
     DeadLetter(Reason),
@@ -191,17 +195,23 @@ impl DeliveryEnding {
         Some(Publication { to, key: record.0, value: record.1, headers })
     }
 
-    /// Returns the record of a delivery that waits on: as it came, in another tier.
+    /// Returns the record of a delivery that waits, without a decision: as it came, in a tier.
     fn moved(&self, due: Timestamp, tier: TierIndex) -> Publication {
         let record = &self.event.record;
-        let carried = Carried::read(&record.headers).expect("only a record that was read is moved");
+        // Of a first attempt that is still to be made there is nothing to tell.
+        let told = self.attempts > 0;
+        let earlier = Carried::read(&record.headers).ok().filter(|_| told);
         let carried = Carried {
+            subscription: self.subscription_id.clone(),
             id: Some(self.event.id.clone()),
-            origin: Some(self.event.origin.clone()),
             source: Some(self.event.source.clone()),
+            trigger: self.trigger,
+            attempts: self.attempts,
             due_at: Some(due),
             first_at: self.first_at,
-            ..carried
+            origin: Some(self.event.origin.clone()),
+            reason: earlier.as_ref().and_then(|earlier| earlier.reason),
+            status: earlier.as_ref().and_then(|earlier| earlier.status),
         };
         Publication {
             to: Destination::Tier(tier),

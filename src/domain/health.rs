@@ -71,8 +71,9 @@ impl Observation {
             "dead-lettered" => {
                 let end = match Reason::parse(told.reason)? {
                     Reason::Gone => End::Gone,
-                    Reason::SubscriptionDisabled | Reason::SubscriptionRemoved => return None,
-                    _ => End::Other,
+                    // What could not be delivered for so long counts, whoever held it up.
+                    reason if reason.is_receivers() || reason == Reason::Expired => End::Other,
+                    _ => return None,
                 };
                 let definition = record.headers.text(audit::DEFINITION_OFFSET)?;
                 Kind::DeadLettered { definition: Offset(definition.parse().ok()?), end }
@@ -262,7 +263,10 @@ pub(in crate::domain) mod tests {
         let gone = Kind::DeadLettered { definition: Offset(7), end: End::Gone };
         check(Next::DeadLetter(Reason::Gone), Some(410), Some(gone));
         check(Next::DeadLetter(Reason::Exhausted), Some(500), Some(dead(7)));
+        check(Next::DeadLetter(Reason::Expired), None, Some(dead(7)));
         check(Next::DeadLetter(Reason::SubscriptionDisabled), None, None);
+        check(Next::DeadLetter(Reason::EgressRefused), None, None);
+        check(Next::DeadLetter(Reason::Transform), None, None);
     }
 
     #[test]

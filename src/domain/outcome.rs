@@ -210,6 +210,13 @@ impl RetryRules {
         subscription.retry.as_ref().unwrap_or(&self.schedule)
     }
 
+    /// Returns how long an attempt's endpoint wants to be left alone, if it says so with anything but a success.
+    pub fn wish_of(&self, attempted: &Attempted) -> Option<Duration> {
+        let answer = attempted.end.as_ref().ok();
+        let answer = answer.filter(|answer| !(200..300).contains(&answer.status))?;
+        answer.retry_after.map(|wish| wish.min(self.retry_after_max))
+    }
+
     /// Decides what follows from an attempt that ended at `now`.
     ///
     /// `attempts` counts this one; `first_at` is when the first was made; `fraction` in 0..1 is the jitter's dice.
@@ -222,26 +229,26 @@ impl RetryRules {
         now: Timestamp,
         fraction: f64,
     ) -> Verdict {
-        let (reason, retry_after) = match &attempted.end {
+        let reason = match &attempted.end {
             Ok(answer) => match answer.status {
                 200..=299 => return Verdict::Delivered,
                 410 => return Verdict::DeadLetter(Reason::Gone),
                 status if subscription.no_retry_on.contains(&status) => {
                     return Verdict::DeadLetter(Reason::HttpStatus);
                 }
-                _ => (Reason::HttpStatus, answer.retry_after),
+                _ => Reason::HttpStatus,
             },
             Err(failure) => match failure.reason {
                 Reason::EgressRefused | Reason::Transform | Reason::TooLarge => {
                     return Verdict::DeadLetter(failure.reason);
                 }
-                reason => (reason, None),
+                reason => reason,
             },
         };
         let Some(delay) = self.schedule_of(subscription).delay_after(attempts) else {
             return Verdict::DeadLetter(Reason::Exhausted);
         };
-        let wished = retry_after.unwrap_or_default().min(self.retry_after_max);
+        let wished = self.wish_of(attempted).unwrap_or_default();
         let wait = jittered(delay, fraction, self.jitter).max(wished);
         // The record that waits tells milliseconds.
         let due = tiers::ceil_ms(tiers::add(now, wait));

@@ -45,6 +45,11 @@ impl Wheel {
         TierIndex(fitting.saturating_sub(1))
     }
 
+    /// Returns the shortest tier's wait: what is shorter is waited out at the head of a partition.
+    pub fn shortest(&self) -> Duration {
+        self.tiers[0]
+    }
+
     /// Returns when a record written to a tier at `written` wants to be looked at again.
     ///
     /// That is when it has been through the tier, or when it is due if that comes first.
@@ -68,6 +73,11 @@ impl Wheel {
 /// Returns `time + wait`, or the end of time.
 pub fn add(time: Timestamp, wait: Duration) -> Timestamp {
     time.saturating_add(wait).unwrap_or(Timestamp::MAX)
+}
+
+/// Returns `time - wait`, or the beginning of time.
+pub fn sub(time: Timestamp, wait: Duration) -> Timestamp {
+    time.saturating_sub(wait).unwrap_or(Timestamp::MIN)
 }
 
 /// Returns the first whole millisecond at or behind `time`: what is written in milliseconds must not become earlier.

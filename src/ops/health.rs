@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+use crate::domain::engine::LaneCounts;
+
 /// What has to hold before the connector is ready. Each is told in the words of `/ready`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -41,6 +43,8 @@ pub struct Load {
     pub in_flight: usize,
     /// Deliveries that wait in memory.
     pub queued: usize,
+    /// Subscriptions with something in hand, by what they do.
+    pub lanes: LaneCounts,
     /// Usable subscriptions.
     pub subscriptions: usize,
     /// Subscriptions that can't be used.

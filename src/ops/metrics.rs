@@ -17,7 +17,7 @@ use rustc_hash::FxHashMap;
 use crate::config::Tier;
 use crate::domain::audit::Outcome;
 use crate::domain::ending::{Ending, Next};
-use crate::domain::engine::{Counts, Engine};
+use crate::domain::engine::{Counts, Engine, LaneCounts};
 use crate::domain::expression::EvaluationError;
 use crate::domain::outcome::Reason;
 use crate::domain::record::TopicPartition;
@@ -29,6 +29,7 @@ const ATTEMPT_DURATION: &str = "webhooks_attempt_duration_seconds";
 const EVENT_TO_DELIVERY: &str = "webhooks_event_to_delivery_seconds";
 const IN_FLIGHT: &str = "webhooks_in_flight";
 const QUEUED: &str = "webhooks_queued";
+const LANES: &str = "webhooks_lanes";
 const BYTES: &str = "webhooks_record_bytes";
 const RECORDS: &str = "webhooks_records_total";
 const TOMBSTONES: &str = "webhooks_tombstones_total";
@@ -81,6 +82,10 @@ fn describe() {
     );
     describe_gauge!(IN_FLIGHT, "Attempts that run");
     describe_gauge!(QUEUED, "Deliveries that wait in memory for their turn");
+    describe_gauge!(
+        LANES,
+        "Subscriptions with something in hand, by state: active, limited (their rate is used up), open (left alone)"
+    );
     describe_gauge!(
         BYTES,
         Unit::Bytes,
@@ -219,6 +224,10 @@ impl Metrics {
         self.in_flight.set(engine.in_flight() as f64);
         self.queued.set(engine.queued() as f64);
         self.bytes.set(engine.bytes() as f64);
+        let LaneCounts { active, limited, open } = engine.lanes();
+        for (state, count) in [("active", active), ("limited", limited), ("open", open)] {
+            gauge!(LANES, "state" => state).set(count as f64);
+        }
         self.count(engine.counts());
         let (registry, invalid) = engine.subscriptions();
         let (failing, disabled) = engine.unhealthy();

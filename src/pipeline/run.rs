@@ -115,6 +115,7 @@ fn policy(config: &Config) -> Policy {
         max_in_flight_per_subscription: per_subscription
             .and_then(NonZeroU32::new)
             .expect("the settings keep it from 1 to 65536"),
+        fairness: delivery.fairness,
         disable_after: config.disable.after_dead_letters,
         max_bytes_in_flight: delivery.max_bytes_in_flight,
         commit_interval: config.ledger.commit_interval,

@@ -25,7 +25,7 @@ pub struct Ledger {
     ended: BTreeMap<(String, String), u32>,
     /// Attempts whose outcome is committed, by event, subscription and number.
     recorded: BTreeSet<(String, String, u32)>,
-    /// When the next attempt of each delivery is due, as its last failure said.
+    /// When the next attempt of each delivery is due, as its last failure or its lane said.
     due: BTreeMap<(String, String), Timestamp>,
     /// Positions up to which commits were checked.
     checked: BTreeMap<TopicPartition, NextOffset>,
@@ -37,7 +37,7 @@ impl Ledger {
         let (event, to) = (&attempt.event, attempt.subscription.id.as_str());
         if let Ok(carried) = Carried::read(&event.record.headers) {
             let due = self.due.get(&(event.id.to_string(), to.to_owned()));
-            let due = due.expect("what is in a tier has failed before");
+            let due = due.expect("what is in a tier was told until when");
             assert!(*due <= now, "early: {event:?} to {to} is due at {due}, it is {now}");
             assert_eq!(carried.attempts + 1, attempt.number, "the count of attempts is wrong");
             assert_eq!(carried.subscription, attempt.subscription.id);
@@ -76,7 +76,7 @@ impl Ledger {
         if ending.attempted.is_some() {
             self.recorded.insert((event.clone(), to.to_owned(), ending.attempts));
         }
-        if let Next::Retry(due, ..) = ending.next {
+        if let Next::Retry(due, ..) | Next::Move(due, _) = ending.next {
             self.due.insert((event.clone(), to.to_owned()), due);
         }
         if matches!(ending.next, Next::Delivered | Next::DeadLetter(_)) {

@@ -9,7 +9,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use jiff::Timestamp;
 use kafka_webhooks::domain::ending::{Destination, Ending, Next, Publication};
-use kafka_webhooks::domain::engine::{AttemptId, Batch, Engine, PartitionId, Policy, Role};
+use kafka_webhooks::domain::engine::{
+    AttemptId, Batch, Engine, Fairness, PartitionId, Policy, Role,
+};
 use kafka_webhooks::domain::outcome::{Attempted, RetryRules};
 use kafka_webhooks::domain::record::{Headers, NextOffset, Offset, TopicPartition};
 use kafka_webhooks::domain::retry::Schedule;
@@ -27,7 +29,7 @@ use crate::receivers::{Target, define, targets};
 const TROUBLE: Duration = Duration::from_secs(120);
 
 /// By then everything has come to rest, or never will.
-const REST: Duration = Duration::from_secs(3600);
+const REST: Duration = Duration::from_secs(3 * 3600);
 
 const INSTANCES: usize = 3;
 
@@ -481,6 +483,7 @@ impl Instance {
             sources: Sources::new(vec![source]).expect("there are no patterns"),
             max_in_flight: MAX_IN_FLIGHT,
             max_in_flight_per_subscription: 4.try_into().expect("it is not zero"),
+            fairness: Fairness::Subscription,
             disable_after: 0,
             max_bytes_in_flight: 4_000,
             commit_interval: Duration::from_millis(50),

@@ -19,7 +19,7 @@ fn a_delivered_attempt() {
     let ending = attempted(Next::Delivered, answer(200, ""));
     check(
         of_delivery(&ending, "a"),
-        r#"{"version":1,"at":"2025-01-15T10:30:01.123Z","outcome":"delivered","reason":"ok","eventId":"evt_1","eventType":"order.created","tenant":"acme","subscriptionId":"crm","url":"https://example.com/hooks","attempt":1,"statusCode":200,"latencyMs":12.4,"nextAttemptAt":null,"trigger":"event","source":{"topic":"orders","partition":3,"offset":42,"timestamp":"2025-01-15T10:30:00.000Z"},"response":null,"error":null,"instance":"a"}"#,
+        r#"{"version":1,"at":"2025-01-15T10:30:01.123Z","outcome":"delivered","reason":"ok","eventId":"evt_1","eventType":"order.created","tenant":"acme","subscriptionId":"crm","url":"https://example.com/hooks","attempt":1,"statusCode":200,"latencyMs":12.4,"laneWaitMs":null,"nextAttemptAt":null,"trigger":"event","source":{"topic":"orders","partition":3,"offset":42,"timestamp":"2025-01-15T10:30:00.000Z"},"response":null,"error":null,"instance":"a"}"#,
     );
 }
 
@@ -29,7 +29,7 @@ fn a_failed_attempt_that_another_follows() {
     let ending = attempted(next, answer(503, "say \"busy\"\n"));
     check(
         of_delivery(&ending, "a"),
-        r#"{"version":1,"at":"2025-01-15T10:30:01.123Z","outcome":"retrying","reason":"http-status","eventId":"evt_1","eventType":"order.created","tenant":"acme","subscriptionId":"crm","url":"https://example.com/hooks","attempt":1,"statusCode":503,"latencyMs":12.4,"nextAttemptAt":"2025-01-15T10:30:06.500Z","trigger":"event","source":{"topic":"orders","partition":3,"offset":42,"timestamp":"2025-01-15T10:30:00.000Z"},"response":"say \"busy\"\n","error":null,"instance":"a"}"#,
+        r#"{"version":1,"at":"2025-01-15T10:30:01.123Z","outcome":"retrying","reason":"http-status","eventId":"evt_1","eventType":"order.created","tenant":"acme","subscriptionId":"crm","url":"https://example.com/hooks","attempt":1,"statusCode":503,"latencyMs":12.4,"laneWaitMs":null,"nextAttemptAt":"2025-01-15T10:30:06.500Z","trigger":"event","source":{"topic":"orders","partition":3,"offset":42,"timestamp":"2025-01-15T10:30:00.000Z"},"response":"say \"busy\"\n","error":null,"instance":"a"}"#,
     );
 }
 
@@ -40,7 +40,7 @@ fn the_last_attempt_of_a_schedule_is_one_record_with_its_own_status() {
     let ending = DeliveryEnding { attempts: 10, trigger: Trigger::Redrive, ..last };
     check(
         of_delivery(&ending, "a"),
-        r#"{"version":1,"at":"2025-01-15T10:30:01.123Z","outcome":"dead-lettered","reason":"exhausted","eventId":"evt_1","eventType":"order.created","tenant":"acme","subscriptionId":"crm","url":"https://example.com/hooks","attempt":10,"statusCode":500,"latencyMs":12.4,"nextAttemptAt":null,"trigger":"redrive","source":{"topic":"orders","partition":3,"offset":42,"timestamp":"2025-01-15T10:30:00.000Z"},"response":"oops","error":null,"instance":"a"}"#,
+        r#"{"version":1,"at":"2025-01-15T10:30:01.123Z","outcome":"dead-lettered","reason":"exhausted","eventId":"evt_1","eventType":"order.created","tenant":"acme","subscriptionId":"crm","url":"https://example.com/hooks","attempt":10,"statusCode":500,"latencyMs":12.4,"laneWaitMs":null,"nextAttemptAt":null,"trigger":"redrive","source":{"topic":"orders","partition":3,"offset":42,"timestamp":"2025-01-15T10:30:00.000Z"},"response":"oops","error":null,"instance":"a"}"#,
     );
 }
 
@@ -50,7 +50,7 @@ fn an_attempt_without_an_answer_has_an_error() {
     let ending = attempted(Next::DeadLetter(Reason::Exhausted), Err(failure));
     check(
         of_delivery(&ending, "a"),
-        r#"{"version":1,"at":"2025-01-15T10:30:01.123Z","outcome":"dead-lettered","reason":"exhausted","eventId":"evt_1","eventType":"order.created","tenant":"acme","subscriptionId":"crm","url":"https://example.com/hooks","attempt":1,"statusCode":null,"latencyMs":12.4,"nextAttemptAt":null,"trigger":"event","source":{"topic":"orders","partition":3,"offset":42,"timestamp":"2025-01-15T10:30:00.000Z"},"response":null,"error":"no answer within 10s","instance":"a"}"#,
+        r#"{"version":1,"at":"2025-01-15T10:30:01.123Z","outcome":"dead-lettered","reason":"exhausted","eventId":"evt_1","eventType":"order.created","tenant":"acme","subscriptionId":"crm","url":"https://example.com/hooks","attempt":1,"statusCode":null,"latencyMs":12.4,"laneWaitMs":null,"nextAttemptAt":null,"trigger":"event","source":{"topic":"orders","partition":3,"offset":42,"timestamp":"2025-01-15T10:30:00.000Z"},"response":null,"error":"no answer within 10s","instance":"a"}"#,
     );
 }
 
@@ -60,7 +60,7 @@ fn a_decision_without_an_attempt_or_a_subscription() {
     let ending = DeliveryEnding { subscription: None, ..removed };
     check(
         of_delivery(&ending, "a"),
-        r#"{"version":1,"at":"2025-01-15T10:30:01.123Z","outcome":"dead-lettered","reason":"subscription-removed","eventId":"evt_1","eventType":"order.created","tenant":"acme","subscriptionId":"crm","url":null,"attempt":0,"statusCode":null,"latencyMs":null,"nextAttemptAt":null,"trigger":"event","source":{"topic":"orders","partition":3,"offset":42,"timestamp":"2025-01-15T10:30:00.000Z"},"response":null,"error":null,"instance":"a"}"#,
+        r#"{"version":1,"at":"2025-01-15T10:30:01.123Z","outcome":"dead-lettered","reason":"subscription-removed","eventId":"evt_1","eventType":"order.created","tenant":"acme","subscriptionId":"crm","url":null,"attempt":0,"statusCode":null,"latencyMs":null,"laneWaitMs":null,"nextAttemptAt":null,"trigger":"event","source":{"topic":"orders","partition":3,"offset":42,"timestamp":"2025-01-15T10:30:00.000Z"},"response":null,"error":null,"instance":"a"}"#,
     );
 }
 
@@ -68,7 +68,7 @@ fn a_decision_without_an_attempt_or_a_subscription() {
 fn an_unreadable_record() {
     check(
         of_unreadable(&unreadable(), "a"),
-        r#"{"version":1,"at":"2025-01-15T10:30:01.123Z","outcome":"dead-lettered","reason":"unreadable","eventId":null,"eventType":null,"tenant":null,"subscriptionId":null,"url":null,"attempt":0,"statusCode":null,"latencyMs":null,"nextAttemptAt":null,"trigger":"event","source":{"topic":"orders","partition":3,"offset":42,"timestamp":"2025-01-15T10:30:00.000Z"},"response":null,"error":"not JSON, at line 1 column 1","instance":"a"}"#,
+        r#"{"version":1,"at":"2025-01-15T10:30:01.123Z","outcome":"dead-lettered","reason":"unreadable","eventId":null,"eventType":null,"tenant":null,"subscriptionId":null,"url":null,"attempt":0,"statusCode":null,"latencyMs":null,"laneWaitMs":null,"nextAttemptAt":null,"trigger":"event","source":{"topic":"orders","partition":3,"offset":42,"timestamp":"2025-01-15T10:30:00.000Z"},"response":null,"error":"not JSON, at line 1 column 1","instance":"a"}"#,
     );
 }
 

@@ -44,6 +44,7 @@ pub(in crate::domain) fn attempted(next: Next, end: Result<Answer, Failure>) -> 
         trigger: Trigger::Event,
         attempts: 1,
         first_at: Some(at("2025-01-15T10:30:01.123Z")),
+        waited: None,
         attempted: Some(Attempted { latency: Duration::from_micros(12_412), end }),
         next,
         value: Value::Whole,

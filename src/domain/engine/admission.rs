@@ -1,7 +1,6 @@
 //! Admission: from a partition's head into its window and the lanes, as far as there is room and time has come.
 
 use std::collections::BinaryHeap;
-use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -9,10 +8,11 @@ use jiff::Timestamp;
 use super::batch::{Gathering, Telling};
 use super::lanes::Lanes;
 use super::partition::{Content, Fan, Head, Partition, PartitionId};
+use super::room::away;
 use super::statuses::Statuses;
 use super::{Counts, Delivery, Engine, Policy};
 use crate::domain::decode::Unreadable;
-use crate::domain::ending::{DeliveryEnding, Ending, Next, UnreadableRecord, Value};
+use crate::domain::ending::{Ending, Next, UnreadableRecord, Value};
 use crate::domain::event::Event;
 use crate::domain::expression::Values;
 use crate::domain::headers::{Carried, Trigger};
@@ -76,21 +76,20 @@ impl Engine {
     /// To be called once before a round of [`Engine::poll_attempt`].
     pub fn advance(&mut self, now: Timestamp) {
         while self.delayed.peek().is_some_and(|delayed| delayed.due <= now) {
-            let delayed = self.delayed.pop().expect("it was peeked at");
-            let limit = self.limit_of(&delayed.delivery);
-            self.lanes.push(delayed.delivery, limit);
+            let Delayed { delivery, .. } = self.delayed.pop().expect("it was peeked at");
+            let known = self.registry.get(&delivery.subscription);
+            if let Some((delivery, until)) = self.lanes.push(delivery, known.map(|it| &**it), now) {
+                self.send_away(delivery, until, now);
+            }
         }
+        self.lanes.wake(now);
+        self.make_room(now);
         let waiting = |partition: &Partition| partition.head.is_some() || partition.fan.is_some();
         let ids = self.partitions.iter().filter(|(_, partition)| waiting(partition));
         let ids: Vec<_> = ids.map(|(id, _)| *id).collect();
         for id in ids {
             self.admit(id, now);
         }
-    }
-
-    fn limit_of(&self, delivery: &Delivery) -> NonZeroU32 {
-        let own = self.registry.get(&delivery.subscription).and_then(|one| one.max_in_flight);
-        own.unwrap_or(self.policy.max_in_flight_per_subscription)
     }
 
     /// Admits as much of a partition's head as can be.
@@ -209,7 +208,7 @@ impl Admission<'_> {
         };
         self.hold(partition, bytes);
         for target in listed {
-            self.enqueue(seq, bytes, event.clone(), &target);
+            self.enqueue(partition, seq, bytes, event.clone(), &target);
         }
         if let Some(cursor) = cursor {
             let rest = targets.into_iter();
@@ -246,13 +245,19 @@ impl Admission<'_> {
             let target = fan.rest.next().expect("it was looked at");
             fan.cursor = target.hash;
             partition.window.add(fan.seq, target.hash);
-            self.enqueue(fan.seq, fan.bytes, fan.event.clone(), &target);
+            self.enqueue(partition, fan.seq, fan.bytes, fan.event.clone(), &target);
         }
         partition.window.close(fan.seq);
     }
 
-    fn enqueue(&mut self, seq: Seq, bytes: usize, event: Arc<Event>, target: &Subscription) {
-        let limit = target.max_in_flight.unwrap_or(self.policy.max_in_flight_per_subscription);
+    fn enqueue(
+        &mut self,
+        partition: &mut Partition,
+        seq: Seq,
+        bytes: usize,
+        event: Arc<Event>,
+        target: &Arc<Subscription>,
+    ) {
         let delivery = Delivery {
             partition: self.id,
             seq,
@@ -263,8 +268,22 @@ impl Admission<'_> {
             attempts: 0,
             first_at: None,
             bytes,
+            admitted_at: self.now,
+            waited: None,
         };
-        self.lanes.push(delivery, limit);
+        self.queue(partition, delivery, Some(target));
+    }
+
+    fn queue(
+        &mut self,
+        partition: &mut Partition,
+        delivery: Delivery,
+        known: Option<&Arc<Subscription>>,
+    ) {
+        let full = self.lanes.push(delivery, known.map(|known| &**known), self.now);
+        let Some((mut delivery, until)) = full else { return };
+        let next = away(&mut delivery, until, self.policy, self.now);
+        delivery.end(known.cloned(), None, next, self.now, partition, self.gathering);
     }
 
     fn open(
@@ -287,6 +306,8 @@ impl Admission<'_> {
             attempts: carried.attempts,
             first_at: carried.first_at,
             bytes,
+            admitted_at: self.now,
+            waited: None,
         };
         (delivery, carried.due_at)
     }
@@ -301,28 +322,10 @@ impl Admission<'_> {
                 self.delayed.push(Delayed { due, order, delivery });
             }
             (Step::Move(tier), Some(due)) => {
-                let (seq, hash, bytes) = (delivery.seq, delivery.hash, delivery.bytes);
-                let ending = DeliveryEnding {
-                    at: self.now,
-                    event: delivery.event,
-                    subscription: known.cloned(),
-                    subscription_id: delivery.subscription,
-                    trigger: delivery.trigger,
-                    attempts: delivery.attempts,
-                    first_at: delivery.first_at,
-                    attempted: None,
-                    next: Next::Move(due, tier),
-                    value: Value::Whole,
-                };
-                let ending = Ending::Delivery(Box::new(ending));
-                let freed = partition.settle(seq, hash, bytes);
-                self.gathering.push(self.id, ending, freed);
+                let next = Next::Move(due, tier);
+                delivery.end(known.cloned(), None, next, self.now, partition, self.gathering);
             }
-            _ => {
-                let limit = known.and_then(|subscription| subscription.max_in_flight);
-                let limit = limit.unwrap_or(self.policy.max_in_flight_per_subscription);
-                self.lanes.push(delivery, limit);
-            }
+            _ => self.queue(partition, delivery, known),
         }
     }
 

@@ -4,6 +4,9 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use super::batch::Gathering;
+use super::lanes::Turn;
+use super::partition::Partition;
 use super::{Delivery, ENDINGS_MAX, Engine};
 use crate::domain::ending::{DeliveryEnding, Ending, Next, Value};
 use crate::domain::event::Event;
@@ -45,16 +48,22 @@ impl Engine {
         while self.air.len() < self.policy.max_in_flight
             && self.air.len() + self.gathering.len() < ENDINGS_MAX
         {
-            let delivery = self.lanes.next()?;
+            let delivery = match self.lanes.next(now)? {
+                Turn::Attempt(delivery) => delivery,
+                Turn::Away(delivery, until) => {
+                    self.send_away(delivery, until, now);
+                    continue;
+                }
+            };
             let subscription = match self.deliverable(&delivery, now) {
                 Ok(subscription) => subscription,
                 Err(reason) => {
-                    self.lanes.landed(&delivery.subscription);
+                    self.lanes.abandoned(&delivery.subscription);
                     self.end(delivery, None, Next::DeadLetter(reason), now);
                     continue;
                 }
             };
-            return Some(self.start(delivery, subscription));
+            return Some(self.start(delivery, subscription, now));
         }
         None
     }
@@ -83,7 +92,13 @@ impl Engine {
         }
     }
 
-    fn start(&mut self, delivery: Delivery, subscription: Arc<Subscription>) -> Attempt {
+    fn start(
+        &mut self,
+        mut delivery: Delivery,
+        subscription: Arc<Subscription>,
+        now: Timestamp,
+    ) -> Attempt {
+        delivery.waited = Some(tiers::until(now, delivery.admitted_at));
         self.last_attempt += 1;
         let id = AttemptId(self.last_attempt);
         let number = delivery.attempts + 1;
@@ -108,7 +123,8 @@ impl Engine {
             self.counts.stale += 1;
             return;
         };
-        self.lanes.landed(&delivery.subscription);
+        let alone = self.policy.retry.wish_of(&attempted);
+        self.lanes.landed(&delivery.subscription, &attempted, alone, now);
         self.partition(delivery.partition).in_air -= 1;
         if let Err(Failure { reason: reason @ Reason::Filtered, .. }) = &attempted.end {
             // Nothing was to be sent, and so nothing was: no attempt.
@@ -132,31 +148,47 @@ impl Engine {
     }
 
     /// Gathers a delivery's ending and settles it in its window.
-    fn end(
+    pub(super) fn end(
         &mut self,
         delivery: Delivery,
         attempt: Option<(Attempted, Arc<Subscription>)>,
         next: Next,
         now: Timestamp,
     ) {
-        let (attempted, subscription) = match attempt {
-            Some((attempted, subscription)) => (Some(attempted), Some(subscription)),
-            None => (None, self.registry.get(&delivery.subscription).cloned()),
-        };
+        let attempt = attempt.map(|(attempted, subscription)| (Some(attempted), subscription));
+        let known = || self.registry.get(&delivery.subscription).map(|known| (None, known.clone()));
+        let (attempted, subscription) = attempt.or_else(known).unzip();
+        let partition = self.partitions.get_mut(&delivery.partition);
+        let partition = partition.expect("what is in hand belongs to a partition that is here");
+        delivery.end(subscription, attempted.flatten(), next, now, partition, &mut self.gathering);
+    }
+}
+
+impl Delivery {
+    /// Gathers its ending and settles it in its partition's window.
+    pub(super) fn end(
+        self,
+        subscription: Option<Arc<Subscription>>,
+        attempted: Option<Attempted>,
+        next: Next,
+        now: Timestamp,
+        partition: &mut Partition,
+        gathering: &mut Gathering,
+    ) {
         let ending = DeliveryEnding {
             at: now,
-            event: delivery.event,
-            subscription_id: delivery.subscription,
+            event: self.event,
+            subscription_id: self.subscription,
             subscription,
-            trigger: delivery.trigger,
-            attempts: delivery.attempts,
-            first_at: delivery.first_at,
+            trigger: self.trigger,
+            attempts: self.attempts,
+            first_at: self.first_at,
+            waited: self.waited.filter(|_| attempted.is_some()),
             attempted,
             next,
             value: Value::Whole,
         };
-        let id = delivery.partition;
-        let freed = self.partition(id).settle(delivery.seq, delivery.hash, delivery.bytes);
-        self.gathering.push(id, Ending::Delivery(Box::new(ending)), freed);
+        let freed = partition.settle(self.seq, self.hash, self.bytes);
+        gathering.push(self.partition, Ending::Delivery(Box::new(ending)), freed);
     }
 }

@@ -13,6 +13,7 @@ mod attempts;
 mod batch;
 mod lanes;
 mod partition;
+mod room;
 mod statuses;
 #[cfg(test)]
 mod tests;
@@ -43,6 +44,7 @@ pub use attempts::{Attempt, AttemptId};
 use batch::Gathering;
 pub use batch::{Batch, Change, Commit, Telling};
 use lanes::Lanes;
+pub use lanes::{Fairness, LaneCounts};
 use partition::Partition;
 pub use partition::{PartitionId, Role};
 use statuses::{Health, Statuses};
@@ -63,6 +65,8 @@ pub struct Policy {
     pub max_in_flight: usize,
     /// The most attempts to one subscription that run at once.
     pub max_in_flight_per_subscription: NonZeroU32,
+    /// Between whom slots are shared evenly.
+    pub fairness: Fairness,
     /// Dead letters in a row that disable a subscription; 0 is any number.
     pub disable_after: u32,
     /// The bytes of records at which no more are taken up.
@@ -85,6 +89,9 @@ struct Delivery {
     first_at: Option<Timestamp>,
     /// The bytes of its record, given back when the record is done.
     bytes: usize,
+    /// When it was admitted, and later how long it waited from then until its attempt.
+    admitted_at: Timestamp,
+    waited: Option<Duration>,
 }
 
 /// How far one partition is.
@@ -135,6 +142,8 @@ pub struct Engine {
     gathering: Gathering,
     /// Bytes of the records in hand, until their endings are committed.
     bytes: usize,
+    /// When full partitions are looked at again.
+    next_look: Timestamp,
     last_partition: u64,
     last_attempt: u64,
     counts: Counts,
@@ -143,17 +152,20 @@ pub struct Engine {
 impl Engine {
     /// Makes an engine that knows no subscription and owns no partition.
     pub fn new(policy: Policy) -> Self {
+        let Policy { max_in_flight_per_subscription: max, ref wheel, fairness, .. } = policy;
+        let lanes = Lanes::new(max, wheel.shortest(), fairness);
         Self {
             policy,
             registry: Registry::default(),
             statuses: Statuses::default(),
             partitions: BTreeMap::new(),
-            lanes: Lanes::default(),
+            lanes,
             air: FxHashMap::default(),
             delayed: BinaryHeap::new(),
             delayed_so_far: 0,
             gathering: Gathering::default(),
             bytes: 0,
+            next_look: Timestamp::MIN,
             last_partition: 0,
             last_attempt: 0,
             counts: Counts::default(),
@@ -164,12 +176,14 @@ impl Engine {
     pub fn put_subscription(&mut self, subscription: Arc<Subscription>, now: Timestamp) {
         let id = subscription.id.clone();
         self.registry.put(subscription);
+        self.lanes.renew(&id);
         self.heal_subscription(&id, now);
     }
 
     /// Forgets a subscription that was deleted.
     pub fn remove_subscription(&mut self, id: &SubscriptionId, now: Timestamp) {
         self.registry.remove(id);
+        self.lanes.renew(id);
         self.heal_subscription(id, now);
     }
 
@@ -275,7 +289,7 @@ impl Engine {
         self.bytes -= partition.bytes + bytes;
         let gone: Vec<_> = self.air.extract_if(|_, delivery| delivery.partition == id).collect();
         for (_, delivery) in gone {
-            self.lanes.landed(&delivery.subscription);
+            self.lanes.abandoned(&delivery.subscription);
         }
     }
 
@@ -301,7 +315,8 @@ impl Engine {
         let heads = self.partitions.values().filter_map(|partition| partition.head.as_ref());
         let ready = heads.map(|head| head.ready_at);
         let delayed = self.delayed.peek().map(|delayed| delayed.due);
-        ready.chain(delayed).chain(self.batch_due()).filter(|at| *at > now).min()
+        let lanes = self.lanes.next_wake();
+        ready.chain(delayed).chain(lanes).chain(self.batch_due()).filter(|at| *at > now).min()
     }
 
     /// Returns what passed through.
@@ -316,7 +331,12 @@ impl Engine {
 
     /// Tells whether something is in hand that should move. What isn't due yet should not.
     pub fn has_work(&self) -> bool {
-        !self.air.is_empty() || self.lanes.queued() > 0 || self.gathering.is_waiting()
+        !self.air.is_empty() || self.lanes.is_in_turn() || self.gathering.is_waiting()
+    }
+
+    /// Counts the lanes, by what they do.
+    pub fn lanes(&self) -> LaneCounts {
+        self.lanes.counts()
     }
 
     /// Returns how many deliveries wait in lanes.

@@ -97,6 +97,14 @@ impl Registry {
         self.by_id.get(id)
     }
 
+    /// Tells whether a subscription other than this one receives events of a topic.
+    pub fn serves_another(&self, topic: &str, id: &SubscriptionId) -> bool {
+        let wants =
+            |it: &Subscription| it.topics.is_empty() || it.topics.iter().any(|t| **t == *topic);
+        let another = |it: &&Arc<Subscription>| it.id != *id && it.state == Activity::Active;
+        self.by_id.values().filter(another).any(|it| wants(it))
+    }
+
     /// Returns how many subscriptions there are, active or not.
     pub fn len(&self) -> usize {
         self.by_id.len()

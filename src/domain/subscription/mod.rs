@@ -7,6 +7,7 @@ mod headers;
 mod json;
 mod lock;
 mod parse;
+mod rate_limit;
 mod reader;
 #[cfg(test)]
 mod schema_tests;
@@ -32,6 +33,7 @@ use super::retry::Schedule;
 use super::signature::Signing;
 
 pub use auth::{Auth, ClientAuthentication, ClientCredentials};
+pub use rate_limit::RateLimit;
 pub use reader::Problem;
 
 /// A subscription's id: 1 to 64 letters, digits, `_` and `-` of ASCII.
@@ -132,8 +134,10 @@ pub struct Subscription {
     pub retry: Option<Schedule>,
     /// Statuses, 100 to 599 in order, after which no attempt follows.
     pub no_retry_on: Vec<u16>,
-    /// How many of its requests may be in flight at once; `None` is the connector's limit.
+    /// How many of its requests may be in flight at once; `None` is what its endpoint takes, up to the connector's limit.
     pub max_in_flight: Option<NonZeroU32>,
+    /// How often it may be called, by each instance.
+    pub rate_limit: Option<RateLimit>,
     /// What people call it.
     pub description: Option<Box<str>>,
 }

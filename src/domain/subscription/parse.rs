@@ -9,6 +9,7 @@ use url::Url;
 use super::auth::{self, Auth};
 use super::headers;
 use super::lock::Lock;
+use super::rate_limit;
 use super::reader::{Field, Object, Problem, Problems, each};
 use super::signing::{keys, schemes};
 use super::{Activity, HttpUrls, Payload, Rules, Subscription, SubscriptionHash, SubscriptionId};
@@ -17,12 +18,6 @@ use crate::domain::pattern::EventPattern;
 use crate::domain::record::Offset;
 use crate::domain::retry::Schedule;
 use crate::domain::signature::Signing;
-
-/// What a definition may hold one day and this version would ignore.
-const UNSUPPORTED: [&str; 1] = ["rateLimit"];
-
-/// What is said of it.
-const NOT_SUPPORTED: &str = "is not supported by this version";
 
 /// The longest URL in bytes, as it is sent.
 const URL_MAX: usize = 2048;
@@ -90,12 +85,8 @@ fn read(
     let retry = object.take("retry").and_then(|field| retry(field, p));
     let statuses = object.take("noRetryOn").and_then(|field| each(field, 0, 500, p, status));
     let in_flight = object.take("maxInFlight").and_then(|field| field.integer(1, 65_536, p));
+    let rate_limit = object.take("rateLimit").and_then(|field| rate_limit::read(field, p));
     let description = object.take("description").and_then(|field| short_text(field, 0, 1024, p));
-    for name in UNSUPPORTED {
-        if let Some(field) = object.take(name) {
-            p.add(field.path(), NOT_SUPPORTED);
-        }
-    }
     object.close(p);
     let mut no_retry_on = statuses.unwrap_or_default();
     no_retry_on.sort_unstable();
@@ -122,6 +113,7 @@ fn read(
         retry,
         no_retry_on,
         max_in_flight: in_flight.and_then(NonZeroU32::new),
+        rate_limit,
         description: description.map(Into::into),
     })
 }

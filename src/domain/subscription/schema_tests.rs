@@ -137,6 +137,11 @@ fn values() -> Vec<(&'static str, Vec<Value>, Vec<Value>)> {
             vec![json!([]), json!([400, 422])],
             vec![json!([99]), json!([600]), json!(["400"])],
         ),
+        (
+            "rateLimit",
+            vec![json!({"requests": 100, "per": "1s"})],
+            vec![json!(5), json!({"requests": 100}), json!({"requests": 0, "per": "1s"})],
+        ),
         ("maxInFlight", vec![json!(1)], vec![json!(0), json!(65537), json!(1.5)]),
     ]
 }

@@ -183,7 +183,10 @@ fn credentials_that_cannot_work_are_refused() {
     let broken = json!({"type": "bearer", "token": "a\r\nb: c"});
     check_auth(broken, &["auth.token: has a control character"]);
     let encrypted = json!({"type": "bearer", "token": "enc:v1:a:b"});
-    check_auth(encrypted, &["auth.token: is encrypted, which is not supported by this version"]);
+    check_auth(
+        encrypted,
+        &["auth.token: is encrypted with the key a, which is not in encryption.keys"],
+    );
     let own = json!({"type": "header", "name": "webhook-id", "value": "x"});
     check_auth(own, &["auth.name: is a header of the connector's own"]);
     let oauth2 = json!({"type": "oauth2", "tokenUrl": "https://10.0.0.1/", "clientId": "", "clientAuthentication": "x"});
@@ -294,11 +297,19 @@ fn null_is_absent() {
 }
 
 #[test]
-fn what_this_version_lacks_is_refused_and_never_ignored() {
-    let unsupported = "is not supported by this version";
-    for name in ["rateLimit"] {
-        check(json!({name: "x"}), &[&format!("{name}: {unsupported}")]);
-    }
+fn a_rate_is_so_many_requests_in_a_time() {
+    let found = subscription("crm", &json!({"rateLimit": {"requests": 100, "per": "2s"}}));
+    let interval = found.rate_limit.map(|rate| rate.interval());
+    assert_eq!(interval, Some(Duration::from_millis(20)));
+    check(json!({"rateLimit": 5}), &["rateLimit: must be an object"]);
+    check(
+        json!({"rateLimit": {"requests": 0, "per": "1ms", "burst": 1}}),
+        &[
+            "rateLimit.requests: must be an integer from 1 to 1000000",
+            "rateLimit.per: must be 1s to 1d",
+            "rateLimit.burst: is not a field of it",
+        ],
+    );
 }
 
 #[test]

@@ -53,6 +53,7 @@ impl Session<'_> {
             partitions: self.engine.standings().count(),
             in_flight: self.engine.in_flight(),
             queued: self.engine.queued(),
+            lanes: self.engine.lanes(),
             subscriptions: registry.len(),
             invalid_subscriptions: invalid,
             failing_subscriptions: failing,

@@ -5,6 +5,7 @@ mod deliveries;
 mod fan_out;
 mod handover;
 mod health;
+mod lanes;
 mod limits;
 mod schemas;
 mod tiers;
@@ -54,6 +55,7 @@ fn policy() -> Policy {
         sources: Sources::new(vec![source(Format::Envelope)]).expect("there are no patterns"),
         max_in_flight: 1000,
         max_in_flight_per_subscription: 1000.try_into().expect("it is not zero"),
+        fairness: Fairness::Subscription,
         disable_after: 3,
         max_bytes_in_flight: 1 << 20,
         commit_interval: INTERVAL,

@@ -1,0 +1,240 @@
+//! One lane: what waits for a subscription, and what lets it go.
+
+use std::collections::VecDeque;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::breaker::{Breaker, Pass};
+use super::limit::{Experience, Limit};
+use super::rate::Rate;
+use crate::domain::engine::{Delivery, PartitionId};
+use crate::domain::outcome::Attempted;
+use crate::domain::subscription::Subscription;
+use crate::domain::tiers;
+
+/// How far one interval between two ends moves the lane's pace.
+const PACE: f64 = 0.05;
+
+/// A lane whose deliveries of one partition are through sooner than this is not slow.
+const SLOW: Duration = Duration::from_millis(250);
+
+/// The longest that a delivery waits elsewhere for its lane, before it is looked at again.
+const AWAY_MAX: Duration = Duration::from_secs(3600);
+
+/// Where a lane is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// Nothing to send, or it can't: what lets it go on will tell.
+    Aside,
+    /// In the ring.
+    InTurn,
+    /// Waiting for this time.
+    Asleep(Timestamp),
+}
+
+/// What a lane does with its turn.
+#[derive(Debug)]
+pub(super) enum Gate {
+    /// An attempt.
+    Go,
+    /// The next delivery waits in the tiers, until then.
+    Away(Timestamp),
+    /// Nothing before then.
+    Sleep(Timestamp),
+    /// Nothing before an attempt has ended.
+    Shut,
+}
+
+#[derive(Debug)]
+pub(super) struct Lane {
+    pub(super) queue: VecDeque<Delivery>,
+    pub(super) in_flight: u32,
+    pub(super) place: Place,
+    pub(super) tenant: Option<Arc<str>>,
+    limit: Limit,
+    rate: Option<Rate>,
+    breaker: Breaker,
+    /// Seconds between two ends, and when the last one was.
+    pace: f64,
+    landed_at: Timestamp,
+    /// Whether it has held others up: what it can't send soon doesn't stay in memory.
+    overflows: bool,
+    /// When the next delivery that has to make room would be in turn.
+    free_at: Timestamp,
+}
+
+impl Lane {
+    pub(super) fn new(
+        subscription: Option<&Subscription>,
+        max: NonZeroU32,
+        now: Timestamp,
+    ) -> Self {
+        let mut lane = Self {
+            queue: VecDeque::new(),
+            in_flight: 0,
+            place: Place::Aside,
+            tenant: None,
+            limit: Limit::new(None, max),
+            rate: None,
+            breaker: Breaker::default(),
+            pace: 0.0,
+            landed_at: now,
+            overflows: false,
+            free_at: now,
+        };
+        lane.follow(subscription, max);
+        lane
+    }
+
+    /// Takes over what the subscription says now.
+    pub(super) fn follow(&mut self, subscription: Option<&Subscription>, max: NonZeroU32) {
+        let Some(subscription) = subscription else { return };
+        self.limit.set(subscription.max_in_flight, max);
+        match (&mut self.rate, subscription.rate_limit) {
+            (Some(rate), Some(limit)) => rate.set(limit),
+            (rate, limit) => *rate = limit.map(Rate::new),
+        }
+        if self.tenant != subscription.tenant {
+            self.tenant.clone_from(&subscription.tenant);
+        }
+    }
+
+    /// Forgets what is known of the endpoint: it may be another one now.
+    pub(super) fn renew(&mut self) {
+        self.breaker = Breaker::default();
+        self.limit.restart();
+    }
+
+    /// Tells what a turn is good for. What would wait for at least `away` leaves memory.
+    pub(super) fn gate(&self, now: Timestamp, away: Duration) -> Gate {
+        match self.breaker.pass(now) {
+            Pass::Not(until) if tiers::until(until, now) >= away => return Gate::Away(until),
+            Pass::Not(until) => return Gate::Sleep(until),
+            Pass::NotYet => return Gate::Shut,
+            Pass::Free if self.in_flight >= self.limit.get() => return Gate::Shut,
+            Pass::Free | Pass::Probe => {}
+        }
+        match self.rate.as_ref().and_then(|rate| rate.wait(now)) {
+            Some(until) => Gate::Sleep(until),
+            None => Gate::Go,
+        }
+    }
+
+    /// Takes note of an attempt that starts.
+    pub(super) fn started(&mut self, now: Timestamp) {
+        self.in_flight += 1;
+        self.breaker.started();
+        if let Some(rate) = &mut self.rate {
+            rate.started(now);
+        }
+    }
+
+    /// Takes note of how an attempt ended.
+    pub(super) fn learn(&mut self, attempted: &Attempted, alone: Option<Duration>, now: Timestamp) {
+        let since = tiers::until(now, self.landed_at).as_secs_f64();
+        self.pace += (since - self.pace) * PACE;
+        self.landed_at = now;
+        if let Some(experience) = experience(attempted) {
+            self.limit.learn(experience, self.in_flight);
+            match experience {
+                Experience::Answered(_) => {
+                    if self.breaker.answered() {
+                        self.limit.restart();
+                    }
+                }
+                Experience::Troubled | Experience::TooMuch => self.breaker.troubled(now),
+            }
+        }
+        if let Some(alone) = alone {
+            self.breaker.asked(now, alone);
+        }
+    }
+
+    /// Takes note of an attempt of whose end nobody will be told.
+    pub(super) fn abandoned(&mut self) {
+        self.breaker.abandoned();
+    }
+
+    /// Tells whether nothing is lost with it.
+    pub(super) fn is_idle(&self) -> bool {
+        let empty = self.queue.is_empty() && self.in_flight == 0 && self.place == Place::Aside;
+        empty && self.breaker.is_fresh() && self.rate.is_none()
+    }
+
+    /// Tells whether the endpoint is left alone.
+    pub(super) fn is_open(&self) -> bool {
+        matches!(self.breaker, Breaker::Open { .. } | Breaker::Probing { .. })
+    }
+
+    /// Returns how many deliveries of a partition it holds up: it has more than it sends soon, and its turn isn't
+    /// what they wait for.
+    pub(super) fn holds_up(&self, partition: PartitionId, now: Timestamp) -> usize {
+        if self.place == Place::InTurn {
+            return 0;
+        }
+        let waiting = self.queue.iter().filter(|one| one.partition == partition).count();
+        if self.interval(now).mul_f64(waiting as f64) < SLOW { 0 } else { waiting }
+    }
+
+    /// Takes the oldest deliveries of a partition out of the queue, with the times at which the lane may be free for
+    /// them. Those times grow for as long as the lane stays slow. What it can send soon stays.
+    pub(super) fn make_room(
+        &mut self,
+        partition: PartitionId,
+        away: Duration,
+        now: Timestamp,
+    ) -> Vec<(Delivery, Timestamp)> {
+        self.overflows = true;
+        let (mut taken, mut kept) = (Vec::new(), VecDeque::new());
+        let spare = self.queue.len().saturating_sub(self.keeps());
+        for delivery in std::mem::take(&mut self.queue) {
+            if taken.len() < spare && delivery.partition == partition {
+                let free_at = self.next_free(away, now);
+                taken.push((delivery, free_at));
+            } else {
+                kept.push_back(delivery);
+            }
+        }
+        self.queue = kept;
+        taken
+    }
+
+    /// Returns until when one more delivery has to wait elsewhere, if the lane has enough.
+    pub(super) fn overflow(&mut self, away: Duration, now: Timestamp) -> Option<Timestamp> {
+        self.overflows &= self.queue.len() * 2 >= self.keeps();
+        let is_enough = self.overflows && self.queue.len() >= self.keeps();
+        is_enough.then(|| self.next_free(away, now))
+    }
+
+    /// Returns how many deliveries keep the lane busy.
+    fn keeps(&self) -> usize {
+        2 * self.limit.get() as usize
+    }
+
+    fn next_free(&mut self, away: Duration, now: Timestamp) -> Timestamp {
+        let earliest = self.free_at.max(tiers::add(now, away));
+        self.free_at = tiers::add(earliest, self.interval(now)).min(tiers::add(now, AWAY_MAX));
+        self.free_at
+    }
+
+    /// Returns the time between two ends, or since the last one if that is longer.
+    fn interval(&self, now: Timestamp) -> Duration {
+        let since = tiers::until(now, self.landed_at);
+        Duration::from_secs_f64(self.pace).max(since / self.limit.get().max(1))
+    }
+}
+
+/// Returns what an attempt says of its endpoint; nothing if it didn't get there by our own fault.
+fn experience(attempted: &Attempted) -> Option<Experience> {
+    match &attempted.end {
+        Ok(answer) => Some(match answer.status {
+            429 => Experience::TooMuch,
+            500.. => Experience::Troubled,
+            _ => Experience::Answered(attempted.latency),
+        }),
+        Err(failure) => failure.reason.is_receivers().then_some(Experience::Troubled),
+    }
+}
