@@ -90,7 +90,7 @@ fn dead_letters_in_a_row_disable_a_subscription_everywhere_until_it_is_enabled()
 #[test]
 fn a_status_tells_of_50_70_and_90_percent_and_of_the_way_back() {
     let receiver = Receiver::start(|seen, _| {
-        Answer::status(if seen.webhook_id().starts_with("good") { 200 } else { 500 })
+        Answer::status(if seen.webhook_id().starts_with("good") { 200 } else { 400 })
     });
     let flow = Fixture::with("alerts", limit(10));
     flow.subscribe("crm", &receiver.url("/"), &["*"], once());
@@ -148,7 +148,7 @@ fn deliveries_that_come_due_for_a_disabled_subscription_are_given_up() {
 /// The fold is exact: it is committed with the position it belongs to, and the next owner goes on from there.
 #[test]
 fn no_dead_letter_is_counted_twice_or_missed_over_a_crash() {
-    let receiver = Receiver::always(500);
+    let receiver = Receiver::always(400);
     let flow = Fixture::with("fold", limit(1000));
     flow.subscribe("crm", &receiver.url("/"), &["*"], once());
     let mut first = flow.start();

@@ -107,8 +107,8 @@ fn plain_secrets_can_be_forbidden() {
     let flow = Fixture::with("required", |setup| {
         with_keys(setup, &[OLD]).set("encryption", "required", "true")
     });
-    flow.subscribe("plain", "http://127.0.0.1:1", &["*"], json!({}));
-    run(&flow.setup, &["create", "sealed", "--url", "http://127.0.0.1:1", "--event", "*"]);
+    flow.subscribe("plain", "http://127.0.0.1:9999", &["*"], json!({}));
+    run(&flow.setup, &["create", "sealed", "--url", "http://127.0.0.1:9999", "--event", "*"]);
     let list: Value =
         serde_json::from_str(&run(&flow.setup, &["list", "--output", "json"])).expect("it is JSON");
     let state = |at: usize| list[at]["state"].as_str().unwrap_or_default().to_owned();

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use tempfile::TempDir;
 
-use super::process::Process;
+use super::process::{LOOK_EVERY, Process};
 use super::{free_port, java, reader};
 
 /// A loaded machine starts a broker in seconds; this is for one that is very loaded.
@@ -144,9 +144,32 @@ impl Cluster {
         self.nodes.iter().map(Broker::bootstrap).collect::<Vec<_>>().join(",")
     }
 
-    /// Returns its brokers.
-    pub fn nodes(&mut self) -> &mut [Broker] {
-        &mut self.nodes
+    /// Returns one of its brokers.
+    pub fn node(&mut self, n: usize) -> &mut Broker {
+        &mut self.nodes[n]
+    }
+
+    /// Waits until every replica has all that its leader has: until then, not every node can be done without.
+    pub fn wait_in_sync(&self) {
+        let client: BaseConsumer =
+            reader::client(&self.bootstrap()).create().expect("the settings of a reader are valid");
+        let deadline = Instant::now() + START_TIMEOUT;
+        loop {
+            let metadata = client.fetch_metadata(None, Duration::from_secs(1));
+            let is_in_sync = metadata.as_ref().is_ok_and(|metadata| {
+                let mut partitions = metadata.topics().iter().flat_map(|topic| topic.partitions());
+                partitions.all(|partition| partition.isr().len() == partition.replicas().len())
+            });
+            if is_in_sync {
+                return;
+            }
+            assert!(
+                Instant::now() < deadline,
+                "the replicas did not catch up: {:?}",
+                metadata.err()
+            );
+            std::thread::sleep(LOOK_EVERY);
+        }
     }
 }
 

@@ -307,7 +307,7 @@ fn a_rate_is_so_many_requests_in_a_time() {
         &[
             "rateLimit.requests: must be an integer from 1 to 1000000",
             "rateLimit.per: must be 1s to 1d",
-            "rateLimit.burst: is not a field of it",
+            "rateLimit.burst: is not a known field",
         ],
     );
 }

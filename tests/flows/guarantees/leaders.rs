@@ -20,12 +20,13 @@ fn leaders_that_move_are_followed() {
     receiver.wait_count(SOON, 100);
 
     let ends: [fn(&mut Broker); 3] = [Broker::stop, Broker::kill, Broker::stop];
-    for (node, end) in cluster.nodes().iter_mut().zip(ends) {
-        let before = receiver.requests().len();
-        end(node);
+    for (n, end) in ends.into_iter().enumerate() {
+        cluster.wait_in_sync();
+        let before = receiver.count();
+        end(cluster.node(n));
         // What it led is led by the others now, or nothing would move.
         receiver.wait_count(LONG, (before + 500).min(load.deliveries()));
-        node.start_again();
+        cluster.node(n).start_again();
     }
 
     load.check(&flow, &receiver);

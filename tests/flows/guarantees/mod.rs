@@ -6,6 +6,7 @@ mod full_disk;
 mod kill;
 mod leaders;
 mod liveness;
+mod one_endpoint;
 mod outage;
 mod schedule;
 mod shutdown;

@@ -1,0 +1,149 @@
+//! Guarantee 4: one endpoint harms nobody, however slow, hanging, refusing or flooded it is.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::load::LONG;
+use crate::fixture::{Fixture, SOON};
+use crate::support::exchange::{Answer, Seen};
+use crate::support::receiver::Receiver;
+use crate::support::record::{Draft, Record};
+
+/// Writes so many events of a type, `<type>_<n>`.
+fn produce(flow: &Fixture, event_type: &str, count: usize) {
+    let event = |n: usize| {
+        let value = json!({"id": format!("{event_type}_{n}"), "event": event_type, "data": n});
+        Draft::new(format!("k{n}"), value.to_string())
+    };
+    flow.scope.produce_all("orders", (0..count).map(event));
+}
+
+fn to<'a>(requests: &'a [Arc<Seen>], path: &str) -> Vec<&'a Arc<Seen>> {
+    requests.iter().filter(|seen| seen.path == path).collect()
+}
+
+/// Waits until the audit tells of so many deliveries, and checks that none is told of twice.
+fn check_delivered(flow: &Fixture, deliveries: usize) {
+    let mut delivered: BTreeMap<(String, String), usize> = BTreeMap::new();
+    let mut looked_at = 0;
+    flow.scope.wait_for("audit", LONG, |records: &[Record]| {
+        for record in &records[looked_at..] {
+            let audit: Value = record.json();
+            if audit["outcome"] == "delivered" {
+                let key = (audit["eventId"].to_string(), audit["subscriptionId"].to_string());
+                *delivered.entry(key).or_default() += 1;
+            }
+        }
+        looked_at = records.len();
+        delivered.len() >= deliveries
+    });
+    assert!(delivered.values().all(|times| *times == 1), "an outcome is there twice");
+}
+
+#[test]
+fn the_others_are_served_while_one_of_ten_hangs_and_nothing_of_its_own_is_lost() {
+    const EVENTS: usize = 3_000;
+    let hangs = Arc::new(AtomicBool::new(true));
+    let stuck = hangs.clone();
+    let receiver = Receiver::start(move |seen, _| {
+        let hang = seen.path == "/s0" && stuck.load(Ordering::Relaxed);
+        if hang { Answer::hang() } else { Answer::status(200) }
+    });
+    let flow = Fixture::new("hanging");
+    for n in 0..10 {
+        let retry = json!({"retry": {"schedule": vec!["1s"; 50]}, "timeout": "1s"});
+        flow.subscribe(&format!("s{n}"), &receiver.url(&format!("/s{n}")), &["*"], retry);
+    }
+    produce(&flow, "a", EVENTS);
+    let connector = flow.start();
+    // 27,000 deliveries, of which none waits for the 3,000 that hang.
+    receiver.wait_count(LONG, 9 * EVENTS);
+    receiver.wait_until(LONG, |requests| {
+        requests.iter().filter(|seen| seen.path != "/s0").count() >= 9 * EVENTS
+    });
+    let hanging = to(&receiver.requests(), "/s0").len();
+    assert!(hanging < EVENTS / 2, "{hanging} requests to an endpoint that hangs");
+    connector.wait_status(SOON, |status| status["load"]["lanes"]["open"] == 1);
+
+    hangs.store(false, Ordering::Relaxed);
+    check_delivered(&flow, 10 * EVENTS);
+}
+
+#[test]
+fn an_endpoint_that_asks_for_it_is_left_alone_and_the_others_are_not() {
+    const ALONE: Duration = Duration::from_secs(4);
+    let is_busy = AtomicBool::new(true);
+    let receiver = Receiver::start(move |seen, _| {
+        if seen.path == "/busy" && is_busy.swap(false, Ordering::Relaxed) {
+            Answer::status(429).header("retry-after", &ALONE.as_secs().to_string())
+        } else {
+            Answer::status(200)
+        }
+    });
+    let flow = Fixture::new("retry-after");
+    flow.subscribe("busy", &receiver.url("/busy"), &["a"], json!({}));
+    flow.subscribe("other", &receiver.url("/other"), &["b"], json!({}));
+    let _connector = flow.start();
+    produce(&flow, "a", 1);
+    receiver.wait_count(SOON, 1);
+    flow.audit(1);
+    produce(&flow, "a", 50);
+    produce(&flow, "b", 50);
+    check_delivered(&flow, 100);
+
+    let requests = receiver.requests();
+    let busy = to(&requests, "/busy");
+    let alone = busy[1].received - busy[0].received;
+    assert!(alone >= ALONE, "it was left alone for {alone:?} only");
+    let last = to(&requests, "/other").last().map(|seen| seen.received).expect("50 came");
+    assert!(last < busy[1].received, "the others waited with it");
+}
+
+#[test]
+fn a_flood_for_an_endpoint_with_a_rate_limit_slows_nobody_else() {
+    const RATE: usize = 50;
+    let receiver = Receiver::always(200);
+    let flow = Fixture::new("rated");
+    let rate = json!({"rateLimit": {"requests": RATE, "per": "1s"}});
+    flow.subscribe("rated", &receiver.url("/rated"), &["a"], rate);
+    flow.subscribe("other", &receiver.url("/other"), &["b"], json!({}));
+    for _ in 0..10 {
+        produce(&flow, "a", 900);
+        produce(&flow, "b", 100);
+    }
+    let _connector = flow.start();
+    let requests = receiver.wait_until(SOON, |requests| {
+        requests.iter().filter(|seen| seen.path == "/other").count() >= 1_000
+    });
+    let rated = to(&requests, "/rated");
+    let took = rated[rated.len() - 1].received - rated[0].received;
+    let allowed = RATE as f64 * (took.as_secs_f64() + 0.05) + 2.0;
+    assert!((rated.len() as f64) <= allowed, "{} in {took:?}", rated.len());
+    // And it has what it is allowed.
+    let enough = rated.len() + 3 * RATE;
+    let requests = receiver.wait_until(Duration::from_secs(10), |requests| {
+        requests.iter().filter(|seen| seen.path == "/rated").count() >= enough
+    });
+    let rated = to(&requests, "/rated");
+    let took = rated[enough - 1].received - rated[enough - 1 - 2 * RATE].received;
+    let rate = (2 * RATE) as f64 / took.as_secs_f64();
+    assert!((RATE as f64 * 0.95..=RATE as f64 * 1.05).contains(&rate), "{rate} a second");
+}
+
+#[test]
+fn a_subscription_that_is_alone_with_its_slowness_writes_nothing_to_the_tiers() {
+    let receiver = Receiver::start(|_, _| Answer::status(200).after(Duration::from_millis(20)));
+    let flow = Fixture::new("alone");
+    flow.subscribe("slow", &receiver.url("/"), &["*"], json!({"maxInFlight": 20}));
+    produce(&flow, "a", 5_000);
+    let _connector = flow.start();
+    check_delivered(&flow, 5_000);
+    for tier in ["1s", "5s", "30s", "2m", "10m"] {
+        let waiting = flow.scope.read_committed(&format!("retry.{tier}"));
+        assert!(waiting.is_empty(), "{} records in {tier}", waiting.len());
+    }
+}
