@@ -2,6 +2,7 @@
 
 mod backlog;
 mod growth;
+mod lanes;
 mod latency;
 mod many;
 mod standing;
@@ -12,7 +13,7 @@ use crate::Scale;
 type Scenario = (&'static str, fn(Scale));
 
 /// All scenarios in the order in which they are played.
-pub const SCENARIOS: [Scenario; 15] = [
+pub const SCENARIOS: [Scenario; 17] = [
     ("backlog", backlog::at_once),
     ("slow", backlog::slow),
     ("flaky", backlog::flaky),
@@ -24,6 +25,8 @@ pub const SCENARIOS: [Scenario; 15] = [
     ("memory", standing::memory),
     ("wheel", standing::wheel),
     ("idle", standing::idle),
+    ("hanging", lanes::hanging),
+    ("large", lanes::large),
     ("matched", growth::matched),
     ("bodies", growth::bodies),
     ("partitions", growth::partitions),
