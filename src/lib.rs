@@ -5,6 +5,7 @@
 //! - A **record** is what Kafka holds; an **event** is what a record of an event topic says.
 //! - A **subscription** says who wants which events, where they go and how. Its definition is a record too.
 //! - A **delivery** is one event on its way to one subscription. It is made in **attempts**, each one HTTP request.
+//! - A **lane** is what waits for one subscription, with what its endpoint takes: a limit, a rate, a breaker.
 //! - An **ending** is what a delivery comes to for now: delivered, to be retried, moved on, or a **dead letter**.
 //! - A **tier** is a retry topic whose records wait equally long; the tiers together are the **wheel**.
 //! - The **health** of a subscription is folded from what became of its deliveries, and told by its **status**.
