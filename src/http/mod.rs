@@ -143,7 +143,7 @@ impl Sender {
         mut request: Request,
         time: Time,
     ) -> Result<(Answer, HeaderMap), Failure> {
-        match &subscription.auth {
+        match subscription.auth.as_deref() {
             None => self.exchange(&self.client, request, time).await,
             Some(Auth::Header { name, value }) => {
                 request::add_secret(request.headers_mut(), name, value.reveal())?;

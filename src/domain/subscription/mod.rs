@@ -121,7 +121,7 @@ pub struct Subscription {
     /// Headers added to its requests, at most 32, names in lower case.
     pub headers: Vec<(Box<str>, Box<str>)>,
     /// How its requests prove who sends them, beside their signatures.
-    pub auth: Option<Auth>,
+    pub auth: Option<Box<Auth>>,
     /// In whose name its receiver is asked for permission before the first request; `None` if it isn't.
     pub origin: Option<Box<str>>,
     /// What its bodies hold, unless `transform` makes them.

@@ -72,8 +72,9 @@ fn read(
     let written = schemes.as_deref().unwrap_or_default();
     let headers = object.take("headers").and_then(|field| headers::read(field, written, p));
     let auth = object.take("auth").and_then(|field| auth::read(field, written, rules, &lock, p));
+    let auth = auth.map(Box::new);
     let origin = object.take("abuseProtection").and_then(|field| abuse_protection(field, p));
-    clashes(auth.as_ref(), url.as_ref(), headers.as_deref(), p);
+    clashes(auth.as_deref(), url.as_ref(), headers.as_deref(), p);
     let topics = object.take("topics").and_then(|field| each(field, 0, 100, p, topic));
     let tenant = object.take("tenant").and_then(|field| short_text(field, 1, 256, p));
     let filter = object.take("filter").and_then(|field| expression(field, p));

@@ -154,7 +154,7 @@ fn check_auth(auth: Value, expect: &[&str]) {
 
 #[test]
 fn credentials_become_a_header_where_one_is_enough() {
-    let header = |auth: Value| match &subscription("crm", &json!({ "auth": auth })).auth {
+    let header = |auth: Value| match subscription("crm", &json!({ "auth": auth })).auth.as_deref() {
         Some(Auth::Header { name, value }) => format!("{name}: {}", value.reveal()),
         other => panic!("{other:?}"),
     };
