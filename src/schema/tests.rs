@@ -175,6 +175,16 @@ async fn registries_are_asked_in_order_with_credentials() {
 }
 
 #[tokio::test]
+async fn a_registry_that_does_not_answer_in_time_is_passed_over() {
+    let hanging = TcpListener::bind("127.0.0.1:0").await.expect("loopback has free ports");
+    let port = hanging.local_addr().expect("it is bound").port();
+    let stub = Stub::start(text_schema, None).await;
+    let mut settings = settings(&[&format!("http://127.0.0.1:{port}"), &stub.url()]);
+    settings.timeout = Duration::from_millis(100);
+    translated(&translator(&settings)).await.expect("the second answers");
+}
+
+#[tokio::test]
 async fn an_id_that_is_not_known_is_asked_for_again_and_then_given_up() {
     let stub = Stub::start(unknown, None).await;
     let translator = translator(&settings(&[&stub.url()]));

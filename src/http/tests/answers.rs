@@ -98,3 +98,18 @@ async fn a_connection_is_kept_for_the_next_attempt() {
         assert_eq!((server.connections(), server.seen().len()), (1, 3));
     }
 }
+
+#[tokio::test]
+async fn a_connection_that_lies_idle_is_not_used_again() {
+    let server = Server::start(|_| answer("200 OK", b"")).await;
+    let sender = sender();
+    let mut connections = Vec::new();
+    for idle in [0, 40, 60] {
+        tokio::time::pause();
+        tokio::time::advance(Duration::from_secs(idle)).await;
+        tokio::time::resume();
+        send_to(&sender, &url("http", server.port)).await.end.expect("there is an answer");
+        connections.push(server.connections());
+    }
+    assert_eq!(connections, [1, 1, 2]);
+}

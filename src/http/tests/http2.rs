@@ -89,3 +89,24 @@ async fn a_server_that_promises_http2_and_does_not_speak_it_fails_the_protocol()
     assert_eq!(failure.reason, Reason::Protocol, "{failure:?}");
     server.await.expect("the server doesn't panic");
 }
+
+/// The first bytes of a connection: RFC 8446, section 4.1.2, and RFC 7301, section 3.1.
+#[tokio::test]
+async fn tls_1_2_or_later_is_offered_with_http2_and_http1() {
+    let (listener, port) = listen().await;
+    let server = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.expect("it listens");
+        let mut head = [0; 5];
+        stream.read_exact(&mut head).await.expect("a record has a head");
+        let mut hello = vec![0; usize::from(u16::from_be_bytes([head[3], head[4]]))];
+        stream.read_exact(&mut hello).await.expect("the record is whole");
+        hello
+    });
+    send_to(&sender(), &url("https", port)).await.end.expect_err("nobody answers");
+    let hello = server.await.expect("the server doesn't panic");
+    let holds = |bytes: &[u8]| hello.windows(bytes.len()).any(|window| window == bytes);
+    // supported_versions: TLS 1.3 and 1.2, and no other.
+    let versions = [0x00, 0x2b, 0x00, 0x05, 0x04, 0x03, 0x04, 0x03, 0x03];
+    assert!(holds(&versions), "{hello:02x?}");
+    assert!(holds(b"\x02h2\x08http/1.1"), "{hello:02x?}");
+}

@@ -70,6 +70,27 @@ fn after_the_wait_one_probe_is_made_and_its_success_opens_the_way() {
 }
 
 #[test]
+fn what_is_our_own_fault_opens_no_breaker() {
+    for reason in [Reason::Auth, Reason::Proxy, Reason::EgressRefused, Reason::Transform] {
+        let mut rig = Rig::new(&slow_and_fast());
+        let orders = rig.orders();
+        for offset in 100..120 {
+            rig.event(orders, offset, "s");
+        }
+        for _ in 0..2 {
+            for attempt in rig.attempts() {
+                let end = Err(Failure { reason, error: "it is ours".into() });
+                let attempted = Attempted { latency: millis(1), end };
+                let subscription = &attempt.subscription;
+                rig.engine.attempted(attempt.id, subscription, attempted, rig.now, 0.0);
+            }
+        }
+        rig.event(orders, 120, "s");
+        assert_eq!(told(&rig.attempts()), ["e120 to slow #1"], "{reason:?}");
+    }
+}
+
+#[test]
 fn deliveries_that_wait_for_an_endpoint_expire_like_all_others() {
     let mut rig = Rig::new(&slow_and_fast());
     let deliver = rig.moved(Role::Deliver);
