@@ -56,7 +56,10 @@ impl std::fmt::Display for Said {
 }
 
 fn run(setup: &Setup, arguments: &[&str]) -> Said {
-    let Output { status, stdout, stderr } = setup.run(arguments);
+    said(setup.run(arguments))
+}
+
+fn said(Output { status, stdout, stderr }: Output) -> Said {
     Said {
         code: status.code().expect("nobody kills it"),
         out: String::from_utf8(stdout).expect("it writes text"),
@@ -346,6 +349,14 @@ fn definitions_are_applied_when_all_are_good() {
     let said = apply(&setup, folder.path(), &json!(good).to_string()).exits(0);
     assert_eq!(said.lines(), ["updated a", "unchanged b"]);
     assert_eq!(scope.read_committed("subscriptions").len(), 4);
+}
+
+#[test]
+fn definitions_come_from_standard_input_too() {
+    let (_scope, setup) = ready("piped");
+    let yaml = "id: a\nurl: https://a.example\nevents: [a]\nsecret: s\n";
+    let output = setup.run_with(&["subscriptions", "apply", "-f", "-"], yaml);
+    assert_eq!(said(output).exits(0).lines(), ["created a"]);
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::json;
 
 use crate::fixture::{Fixture, SOON};
+use crate::support::connector::Connector;
 use crate::support::exchange::Answer;
 use crate::support::receiver::Receiver;
 
@@ -52,4 +53,33 @@ fn two_instances_share_the_partitions() {
     assert_eq!(instances, BTreeSet::from(["a", "b"]));
     flow.wait_settled(100);
     assert_eq!(receiver.requests().len(), 100);
+}
+
+#[test]
+fn an_instance_that_comes_back_in_time_has_its_partitions_again_and_moves_nobodys() {
+    let receiver = Receiver::always(200);
+    let flow = Fixture::with("static", |setup| {
+        setup.set("kafka", "properties", r#"{ "session.timeout.ms" = 30000 }"#)
+    });
+    flow.subscribe("crm", &receiver.url("/"), &["*"], json!({}));
+    let second = flow.setup.clone().instance("b");
+    let mut first = flow.start();
+    let mut second = second.start();
+    second.wait_ready(SOON);
+    let half = (4 + 2 + 2 + 7 * 2) / 2;
+    for connector in [&first, &second] {
+        connector.wait_status(SOON, |status| status["load"]["partitions"] == half);
+    }
+    let moves = |connector: &Connector| connector.log().matches("partitions given back").count();
+    let before = moves(&second);
+
+    first.kill9();
+    let first = flow.start();
+    first.wait_status(SOON, |status| status["load"]["partitions"] == half);
+    for n in 0..100 {
+        flow.event(&format!("evt_{n}"), "a");
+    }
+    flow.audit(100);
+    assert_eq!(moves(&second), before, "the other had to give something back");
+    second.wait_status(SOON, |status| status["load"]["partitions"] == half);
 }

@@ -84,6 +84,16 @@ impl Broker {
         self.wait_until_it_answers();
     }
 
+    /// Has the broker do nothing for a while (SIGSTOP): its connections stay, and nobody answers.
+    pub fn freeze(&mut self) {
+        self.process.signal("STOP");
+    }
+
+    /// Has a frozen broker go on.
+    pub fn thaw(&mut self) {
+        self.process.signal("CONT");
+    }
+
     /// Lets none of its files grow past so many KiB until it starts again: as on a full disk, a write fails then.
     pub fn bound_files(&self, kib: u32) {
         let pid = self.process.id().to_string();

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
-use std::process::{Command, ExitStatus};
+use std::process::{Command, ExitStatus, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -91,6 +91,10 @@ impl Setup {
 
     /// Runs another command of the program to its end with the same settings, e.g. `["topics", "create"]`.
     pub fn run(&self, arguments: &[&str]) -> std::process::Output {
+        self.run_from(arguments, Stdio::null())
+    }
+
+    fn run_from(&self, arguments: &[&str], input: Stdio) -> std::process::Output {
         let config = tempfile::NamedTempFile::new().expect("the temporary folder is writable");
         let ops = SocketAddr::from(([127, 0, 0, 1], free_port()));
         fs::write(config.path(), self.toml(ops)).expect("a new temporary file is writable");
@@ -98,8 +102,17 @@ impl Setup {
             .args(arguments)
             .arg("--config")
             .arg(config.path())
+            .stdin(input)
             .output()
             .expect("cargo has built the program")
+    }
+
+    /// Runs the program with a text as its standard input.
+    pub fn run_with(&self, arguments: &[&str], input: &str) -> std::process::Output {
+        let file = tempfile::NamedTempFile::new().expect("the temporary folder is writable");
+        fs::write(file.path(), input).expect("a new temporary file is writable");
+        let input = file.reopen().expect("a new temporary file is readable");
+        self.run_from(arguments, input.into())
     }
 
     fn command(&self) -> Command {

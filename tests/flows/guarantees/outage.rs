@@ -57,3 +57,45 @@ fn a_broker_that_is_stopped_for_a_while_is_waited_out() {
 fn a_broker_that_is_killed_is_waited_out() {
     check("killed", Broker::kill);
 }
+
+/// A coordinator that is slow, and records that time out before it takes them.
+#[test]
+fn a_broker_that_answers_nobody_for_a_while_is_waited_out() {
+    // Longer than records wait, and than a session.
+    const FROZEN: Duration = Duration::from_secs(8);
+    const PROPERTIES: &str = r#"{ "session.timeout.ms" = 6000, "message.timeout.ms" = 3000 }"#;
+    const ROUNDS: usize = 4;
+    let load = Load { events: 3_000, fan_out: 5 };
+    let receiver = Receiver::start(|_, _| Answer::status(200).after(Duration::from_millis(15)));
+    let mut broker = Broker::start();
+    let mut flow = load.prepare(Scope::on(&broker, "frozen"), 16, &receiver);
+    flow.setup = flow.setup.clone().set("kafka", "properties", PROPERTIES);
+    let mut connector = flow.start();
+    let aborts = |connector: &Connector| {
+        let (_, metrics) = connector.get("/metrics");
+        let line =
+            metrics.lines().find_map(|line| line.strip_prefix("webhooks_ledger_aborts_total "));
+        line.map_or(0, |count| count.trim().parse::<u64>().expect("a count is a number"))
+    };
+    for _ in 0..ROUNDS {
+        receiver.wait_count(LONG, (receiver.count() + 300).min(load.deliveries()));
+        broker.freeze();
+        // The scenario itself: time passes without an answer.
+        std::thread::sleep(FROZEN);
+        assert_eq!(connector.get("/live").0, 200, "it is waited out");
+        broker.thaw();
+        // Which call of a transaction is frozen is chance; of some rounds, one hits its records.
+        let deadline = std::time::Instant::now() + FROZEN;
+        while aborts(&connector) == 0 && std::time::Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        if aborts(&connector) > 0 {
+            break;
+        }
+    }
+    assert!(aborts(&connector) > 0, "no transaction was aborted in {ROUNDS} rounds");
+
+    load.check(&flow, &receiver);
+    connector.sigterm();
+    assert!(connector.wait_exit(LONG).success());
+}
