@@ -170,11 +170,15 @@ impl DeliveryEnding {
 
     /// Returns the record in which the delivery goes on.
     fn onward(&self) -> Option<Publication> {
-        let (to, due_at, reason) = match self.next {
+        let (to, due_at, (reason, status)) = match self.next {
             Next::Delivered | Next::Skipped(_) => return None,
-            Next::Retry(due, tier, reason) => (Destination::Tier(tier), Some(due), reason),
-            Next::Move(due, tier) => return Some(self.moved(due, tier)),
-            Next::DeadLetter(reason) => (Destination::DeadLetter, None, reason),
+            Next::Retry(due, tier, reason) => {
+                (Destination::Tier(tier), Some(due), (Some(reason), self.status()))
+            }
+            Next::Move(due, tier) => (Destination::Tier(tier), Some(due), self.earlier()),
+            Next::DeadLetter(reason) => {
+                (Destination::DeadLetter, None, (Some(reason), self.status()))
+            }
         };
         let carried = Carried {
             subscription: self.subscription_id.clone(),
@@ -185,40 +189,21 @@ impl DeliveryEnding {
             first_at: self.first_at,
             origin: Some(self.event.origin.clone()),
             source: Some(self.event.source.clone()),
-            reason: Some(reason),
-            status: self.status(),
+            reason,
+            status,
         };
         let end = matches!(self.next, Next::DeadLetter(_))
             .then(|| Obituary { kind: DeadLetterKind::Delivery, error: self.error() });
-        let record = kept(&self.event.record, self.value);
-        let headers = carried.write(&record.2, end.as_ref());
-        Some(Publication { to, key: record.0, value: record.1, headers })
+        let (key, value, headers) = kept(&self.event.record, self.value);
+        let headers = carried.write(&headers, end.as_ref());
+        Some(Publication { to, key, value, headers })
     }
 
-    /// Returns the record of a delivery that waits, without a decision: as it came, in a tier.
-    fn moved(&self, due: Timestamp, tier: TierIndex) -> Publication {
-        let record = &self.event.record;
-        // Of a first attempt that is still to be made there is nothing to tell.
-        let told = self.attempts > 0;
-        let earlier = Carried::read(&record.headers).ok().filter(|_| told);
-        let carried = Carried {
-            subscription: self.subscription_id.clone(),
-            id: Some(self.event.id.clone()),
-            source: Some(self.event.source.clone()),
-            trigger: self.trigger,
-            attempts: self.attempts,
-            due_at: Some(due),
-            first_at: self.first_at,
-            origin: Some(self.event.origin.clone()),
-            reason: earlier.as_ref().and_then(|earlier| earlier.reason),
-            status: earlier.as_ref().and_then(|earlier| earlier.status),
-        };
-        Publication {
-            to: Destination::Tier(tier),
-            key: record.key.clone(),
-            value: record.value.clone(),
-            headers: carried.write(&record.headers, None),
-        }
+    /// Returns what the record says of the last attempt; of a first one that is still to be made there is nothing to tell.
+    fn earlier(&self) -> (Option<Reason>, Option<u16>) {
+        let carried = Carried::read(&self.event.record.headers).ok();
+        let carried = carried.filter(|_| self.attempts > 0);
+        carried.map_or((None, None), |carried| (carried.reason, carried.status))
     }
 
     /// Returns the status of the answer, if there was one.
