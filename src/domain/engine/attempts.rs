@@ -155,12 +155,13 @@ impl Engine {
         next: Next,
         now: Timestamp,
     ) {
-        let attempt = attempt.map(|(attempted, subscription)| (Some(attempted), subscription));
-        let known = || self.registry.get(&delivery.subscription).map(|known| (None, known.clone()));
-        let (attempted, subscription) = attempt.or_else(known).unzip();
+        let (attempted, subscription) = match attempt {
+            Some((attempted, subscription)) => (Some(attempted), Some(subscription)),
+            None => (None, self.registry.get(&delivery.subscription).cloned()),
+        };
         let partition = self.partitions.get_mut(&delivery.partition);
         let partition = partition.expect("what is in hand belongs to a partition that is here");
-        delivery.end(subscription, attempted.flatten(), next, now, partition, &mut self.gathering);
+        delivery.end(subscription, attempted, next, now, partition, &mut self.gathering);
     }
 }
 

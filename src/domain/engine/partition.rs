@@ -196,27 +196,33 @@ impl Partition {
         let translated = translation.as_ref().and_then(|json| json.as_ref().ok());
         let (offset, bytes) =
             (record.origin.offset, record.size() + translated.map_or(0, |json| json.len()));
-        let mut ready_at = Timestamp::MIN;
-        let content = if self.window.plan(offset) == Plan::Settled {
-            counts.already_settled += 1;
-            Content::Nothing
-        } else if self.role == Role::Events {
-            self.read_event(record, translation, policy, counts)
-        } else if self.role == Role::Audit {
-            let health = self.health.as_ref().expect("without it there is no room");
-            let may_matter = !health.is_indifferent_to(&record);
-            let seen = may_matter.then(|| Observation::read(&record)).flatten();
-            seen.map_or(Content::Nothing, |seen| Content::Observed(Box::new(seen)))
-        } else {
-            let written = record.origin.timestamp;
-            let content = read_delivery(record, translation, policy);
-            if let (Content::Delivery(_, carried), Role::Tier(tier)) = (&content, self.role) {
-                let due = carried.due_at.unwrap_or(Timestamp::MIN);
-                ready_at = policy.wheel.ready_at(tier, written, due);
+        let written = record.origin.timestamp;
+        let content = match self.role {
+            _ if self.window.plan(offset) == Plan::Settled => {
+                counts.already_settled += 1;
+                Content::Nothing
             }
-            content
+            Role::Events => self.read_event(record, translation, policy, counts),
+            Role::Audit => self.read_audit(&record),
+            Role::Deliver | Role::Tier(_) => read_delivery(record, translation, policy),
+        };
+        let ready_at = match (&content, self.role) {
+            (Content::Delivery(_, carried), Role::Tier(tier)) => {
+                let due = carried.due_at.unwrap_or(Timestamp::MIN);
+                policy.wheel.ready_at(tier, written, due)
+            }
+            _ => Timestamp::MIN,
         };
         self.head = Some(Head { offset, ready_at, bytes, content });
+    }
+
+    fn read_audit(&self, record: &Record) -> Content {
+        let health = self.health.as_ref().expect("without it there is no room");
+        if health.is_indifferent_to(record) {
+            return Content::Nothing;
+        }
+        let seen = Observation::read(record);
+        seen.map_or(Content::Nothing, |seen| Content::Observed(Box::new(seen)))
     }
 
     fn read_event(
