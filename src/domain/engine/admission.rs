@@ -78,7 +78,7 @@ impl Engine {
         while self.delayed.peek().is_some_and(|delayed| delayed.due <= now) {
             let Delayed { delivery, .. } = self.delayed.pop().expect("it was peeked at");
             let known = self.registry.get(&delivery.subscription);
-            if let Some((delivery, until)) = self.lanes.push(delivery, known.map(|it| &**it), now) {
+            if let Some((delivery, until)) = self.lanes.push(delivery, known, now) {
                 self.send_away(delivery, until, now);
             }
         }
@@ -280,7 +280,7 @@ impl Admission<'_> {
         delivery: Delivery,
         known: Option<&Arc<Subscription>>,
     ) {
-        let full = self.lanes.push(delivery, known.map(|known| &**known), self.now);
+        let full = self.lanes.push(delivery, known, self.now);
         let Some((mut delivery, until)) = full else { return };
         let next = away(&mut delivery, until, self.policy, self.now);
         delivery.end(known.cloned(), None, next, self.now, partition, self.gathering);

@@ -175,15 +175,15 @@ impl Engine {
     /// Takes over a subscription's new definition.
     pub fn put_subscription(&mut self, subscription: Arc<Subscription>, now: Timestamp) {
         let id = subscription.id.clone();
+        self.lanes.renew(&id, Some(&subscription));
         self.registry.put(subscription);
-        self.lanes.renew(&id);
         self.heal_subscription(&id, now);
     }
 
     /// Forgets a subscription that was deleted.
     pub fn remove_subscription(&mut self, id: &SubscriptionId, now: Timestamp) {
         self.registry.remove(id);
-        self.lanes.renew(id);
+        self.lanes.renew(id, None);
         self.heal_subscription(id, now);
     }
 

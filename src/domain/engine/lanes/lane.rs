@@ -72,40 +72,32 @@ impl Lane {
         max: NonZeroU32,
         now: Timestamp,
     ) -> Self {
-        let mut lane = Self {
+        Self {
             queue: VecDeque::new(),
             in_flight: 0,
             place: Place::Aside,
-            tenant: None,
-            limit: Limit::new(None, max),
-            rate: None,
+            tenant: subscription.and_then(|it| it.tenant.clone()),
+            limit: Limit::new(subscription.and_then(|it| it.max_in_flight), max),
+            rate: subscription.and_then(|it| it.rate_limit).map(Rate::new),
             breaker: Breaker::default(),
             pace: 0.0,
             landed_at: now,
             overflows: false,
             free_at: now,
-        };
-        lane.follow(subscription, max);
-        lane
+        }
     }
 
-    /// Takes over what the subscription says now.
-    pub(super) fn follow(&mut self, subscription: Option<&Subscription>, max: NonZeroU32) {
-        let Some(subscription) = subscription else { return };
-        self.limit.set(subscription.max_in_flight, max);
-        match (&mut self.rate, subscription.rate_limit) {
+    /// Takes over what a new definition says, or that there is none, and forgets what is known of the endpoint: it may
+    /// be another one now.
+    pub(super) fn renew(&mut self, subscription: Option<&Subscription>, max: NonZeroU32) {
+        self.breaker = Breaker::default();
+        self.limit = Limit::new(subscription.and_then(|it| it.max_in_flight), max);
+        self.tenant = subscription.and_then(|it| it.tenant.clone());
+        match (&mut self.rate, subscription.and_then(|it| it.rate_limit)) {
+            // What was sent just now counts, or writing a definition again and again would be a way around.
             (Some(rate), Some(limit)) => rate.set(limit),
             (rate, limit) => *rate = limit.map(Rate::new),
         }
-        if self.tenant != subscription.tenant {
-            self.tenant.clone_from(&subscription.tenant);
-        }
-    }
-
-    /// Forgets what is known of the endpoint: it may be another one now.
-    pub(super) fn renew(&mut self) {
-        self.breaker = Breaker::default();
-        self.limit.restart();
     }
 
     /// Tells what a turn is good for. What would wait for at least `away` leaves memory.

@@ -74,15 +74,6 @@ impl Limit {
         }
     }
 
-    /// Takes over what the subscription says now.
-    pub(super) fn set(&mut self, own: Option<NonZeroU32>, max: NonZeroU32) {
-        match (&mut *self, own) {
-            (Self::Fixed(limit), Some(own)) => *limit = own,
-            (Self::Adaptive(_), None) => {}
-            _ => *self = Self::new(own, max),
-        }
-    }
-
     /// Returns how many attempts may be in flight.
     pub(super) fn get(&self) -> u32 {
         match self {

@@ -15,6 +15,7 @@ mod tests;
 
 use std::collections::BTreeSet;
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -72,14 +73,13 @@ impl Lanes {
     pub(super) fn push(
         &mut self,
         delivery: Delivery,
-        subscription: Option<&Subscription>,
+        subscription: Option<&Arc<Subscription>>,
         now: Timestamp,
     ) -> Option<(Delivery, Timestamp)> {
         let id = delivery.subscription.clone();
         let max = self.max;
         let lane = self.lanes.entry(id.clone());
-        let lane = lane.or_insert_with(|| Lane::new(subscription, max, now));
-        lane.follow(subscription, max);
+        let lane = lane.or_insert_with(|| Lane::new(subscription.map(Arc::as_ref), max, now));
         if let Some(until) = lane.overflow(self.away, now) {
             return Some((delivery, until));
         }
@@ -162,10 +162,10 @@ impl Lanes {
         self.asleep.first().map(|(until, _)| *until)
     }
 
-    /// Begins anew with a subscription that was written again or deleted.
-    pub(super) fn renew(&mut self, id: &SubscriptionId) {
+    /// Begins anew with a subscription that was written again, or deleted.
+    pub(super) fn renew(&mut self, id: &SubscriptionId, subscription: Option<&Subscription>) {
         let Some(lane) = self.lanes.get_mut(id) else { return };
-        lane.renew();
+        lane.renew(subscription, self.max);
         if let Place::Asleep(until) = lane.place {
             lane.place = Place::Aside;
             self.asleep.remove(&(until, id.clone()));
