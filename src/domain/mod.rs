@@ -17,6 +17,7 @@ pub mod payload;
 pub mod progress;
 pub mod record;
 pub mod registry;
+pub mod resend;
 pub mod retry;
 pub mod secret;
 pub mod signature;
