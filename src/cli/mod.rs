@@ -7,10 +7,13 @@ pub mod check;
 pub mod demo;
 mod failure;
 pub mod listen;
+mod progress;
 pub mod run;
 pub mod subscriptions;
+mod table;
 #[cfg(test)]
 mod tests;
+mod times;
 pub mod topics;
 pub mod verify;
 

@@ -14,6 +14,7 @@ pub mod group;
 pub mod ledger;
 pub mod positions;
 pub mod preflight;
+pub mod range;
 mod record;
 pub mod statuses;
 pub mod subscriptions;
