@@ -69,6 +69,13 @@ pub enum ClusterError {
         /// Why not.
         reason: String,
     },
+    /// Another command has taken over the transactions of this one's name.
+    Superseded {
+        /// The name.
+        name: String,
+        /// What the cluster said.
+        reason: String,
+    },
     /// The cluster answered, and refused.
     Refused {
         /// What it was asked to do.
@@ -104,6 +111,9 @@ impl ClusterError {
             Self::Unwritten { topic, reason } => {
                 format!("the topic {topic} did not acknowledge the record ({reason})")
             }
+            Self::Superseded { name, reason } => {
+                format!("another command writes as {name} now ({reason})")
+            }
             Self::Refused { request, reason } => {
                 format!("the broker refused to {request} ({reason})")
             }
@@ -125,6 +135,9 @@ impl ClusterError {
                 "check that the partitions have leaders and reading is permitted"
             }
             Self::Unwritten { .. } => "look at what the topic holds before you try again",
+            Self::Superseded { .. } => {
+                "what this one has written is whole; let the other end before you try again"
+            }
             Self::Refused { .. } => "check the permissions",
         }
     }

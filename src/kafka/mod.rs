@@ -21,6 +21,7 @@ pub mod subscriptions;
 pub mod table;
 pub mod tail;
 pub mod topics;
+pub mod transactions;
 mod version;
 pub mod writer;
 

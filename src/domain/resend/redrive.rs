@@ -32,16 +32,16 @@ pub enum Refusal {
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Redriven => f.write_str("redriven before: --again takes them too"),
+            Self::Redriven => f.write_str("redriven before; --again takes them too"),
             Self::TooOften(times) => {
-                write!(f, "redriven {times} times in vain: --max-redrives allows more")
+                write!(f, "redriven in vain as often as --max-redrives allows ({times})")
             }
-            Self::Hollow => f.write_str("too large to have kept the value: replay the event"),
+            Self::Hollow => f.write_str("too large to have kept the value; replay its event"),
             Self::Unfit(why) => write!(f, "the subscription {why}"),
             Self::Unreadable(why) => write!(f, "still unreadable: {why}"),
-            Self::Unwanted => f.write_str("readable now, but wanted by no subscription"),
+            Self::Unwanted => f.write_str("readable now, and wanted by no subscription"),
             Self::TooLarge => {
-                f.write_str("too large for the deliver topic: raise its max.message.bytes")
+                f.write_str("too large for the deliver topic; raise its max.message.bytes")
             }
         }
     }
