@@ -38,5 +38,7 @@ fn execute(cli: &Cli) -> Result<(), Failure> {
         Command::Check => cli::check::check(&connection, out),
         Command::Topics(cli::topics::Command::Create) => cli::topics::create(&connection, out),
         Command::Subscriptions(command) => cli::subscriptions::run(command, &connection, out),
+        Command::DeadLetters(command) => cli::dead_letters::run(command, &connection, out),
+        Command::Replay(replay) => cli::replay::run(replay, &connection, out),
     }
 }

@@ -4,10 +4,14 @@
 //! No secret is printed, but for the one that `create` has just made.
 
 pub mod check;
+pub mod dead_letters;
 pub mod demo;
 mod failure;
+mod json;
 pub mod listen;
 mod progress;
+pub mod replay;
+mod resend;
 pub mod run;
 pub mod subscriptions;
 mod table;
@@ -59,6 +63,11 @@ pub enum Command {
     /// Who wants which events, and where they go
     #[command(subcommand)]
     Subscriptions(subscriptions::Command),
+    /// What was given up or could not be read: see it, send it again
+    #[command(subcommand)]
+    DeadLetters(dead_letters::Command),
+    /// Send a range of past events to one subscription
+    Replay(replay::Replay),
     /// For receivers: a local endpoint that verifies what it gets and tells of it
     Listen(listen::Listen),
     /// For receivers: whether a request is the sender's, its body from standard input
@@ -71,7 +80,7 @@ pub enum Output {
     /// A table for people
     #[default]
     Table,
-    /// A JSON array
+    /// JSON; lists are arrays
     Json,
 }
 

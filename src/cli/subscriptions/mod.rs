@@ -31,6 +31,7 @@ use crate::kafka::{self, Connection};
 
 use apply::{Mode, Others};
 pub use create::Create;
+pub(in crate::cli) use document::{Definition, State};
 pub use list::List;
 
 /// What to do with subscriptions.
@@ -132,6 +133,18 @@ pub fn run(
 
 fn id_of(text: &str) -> Result<SubscriptionId, Failure> {
     SubscriptionId::parse(text).map_err(|problem| Failure::of(format!("{text:?}: {problem}")))
+}
+
+/// Reads every subscription, in the order of their ids.
+pub(in crate::cli) fn each(
+    connection: &Connection,
+    mut take: impl FnMut(Definition<'_>),
+) -> Result<(), Failure> {
+    let (rows, statuses) = (read(connection)?, statuses(connection)?);
+    let rules = connection.config().subscription_rules();
+    let definitions = rows.iter().filter_map(|row| Definition::read(row, &rules, &statuses));
+    definitions.for_each(&mut take);
+    Ok(())
 }
 
 fn read(connection: &Connection) -> Result<Vec<Row>, Failure> {
