@@ -157,7 +157,7 @@ pub fn run(replay: &Replay, connection: &Connection, out: &mut impl Write) -> Re
         committed: Instant::now(),
         progress,
     };
-    run.to_end(range)?.tell(replay, out)
+    run.finish(range)?.tell(replay, out)
 }
 
 fn unfit(replay: &Replay, why: Unfit) -> Failure {
@@ -270,7 +270,7 @@ struct Run<'c> {
 }
 
 impl Run<'_> {
-    fn to_end(mut self, mut range: Range) -> Result<Tally, Failure> {
+    fn finish(mut self, mut range: Range) -> Result<Tally, Failure> {
         // The end is kept with the first commit, so that it stays where it is now.
         self.commit()?;
         while let Some(record) = range.next() {

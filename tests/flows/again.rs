@@ -59,6 +59,22 @@ fn letters(flow: &Fixture, count: usize) -> Vec<Record> {
     records.into_iter().filter(|record| is_letter(&record)).collect()
 }
 
+/// A dead letter of a delivery to `crm`.
+fn given_up(id: &str) -> Draft {
+    let value = json!({ "id": id, "event": "a" }).to_string();
+    let headers = [
+        ("subscription", "crm"),
+        ("id", id),
+        ("origin", "orders/0/0"),
+        ("origin-timestamp", "2026-01-15T10:30:00Z"),
+        ("reason", "exhausted"),
+        ("kind", "delivery"),
+    ];
+    headers.iter().fold(Draft::new(id, value), |letter, (name, value)| {
+        letter.header(&format!("webhooks-{name}"), value)
+    })
+}
+
 /// Returns the ids of the events in the deliver topic, sorted.
 fn handed_over(flow: &Fixture) -> Vec<String> {
     let records = flow.scope.read_committed("deliver");
@@ -132,21 +148,7 @@ fn two_who_redrive_at_once_send_nothing_twice() {
     let flow = Fixture::new("redrive-twice");
     flow.subscribe("crm", "https://example.com/hooks", &["*"], json!({}));
     let ids: Vec<_> = (0..2000).map(|n| format!("evt_{n:04}")).collect();
-    let letter = |id: &String| {
-        let value = json!({ "id": id, "event": "a" }).to_string();
-        let headers = [
-            ("subscription", "crm"),
-            ("id", id),
-            ("origin", "orders/0/0"),
-            ("origin-timestamp", "2026-01-15T10:30:00Z"),
-            ("reason", "exhausted"),
-            ("kind", "delivery"),
-        ];
-        headers.iter().fold(Draft::new(id, value), |letter, (name, value)| {
-            letter.header(&format!("webhooks-{name}"), value)
-        })
-    };
-    flow.scope.produce_all("dead-letter", ids.iter().map(letter));
+    flow.scope.produce_all("dead-letter", ids.iter().map(|id| given_up(id)));
     std::thread::scope(|threads| {
         let both =
             [(); 2].map(|()| threads.spawn(|| finish(&flow.setup, "dead-letters redrive --all")));
@@ -367,4 +369,23 @@ fn a_replay_that_is_killed_goes_on_where_it_stopped() {
     assert_eq!(said, [expect]);
     let ids: Vec<_> = (0..EVENTS).map(|n| format!("evt_{n:02}")).collect();
     assert_eq!(handed_over(&flow), ids, "each once");
+}
+
+#[test]
+fn the_commands_of_the_readme_work() {
+    let flow = Fixture::new("again-readme");
+    flow.subscribe("crm", "https://example.com/hooks", &["*"], json!({}));
+    let letter = given_up("evt_1").partition(0);
+    flow.scope.produce_all("dead-letter", [letter]);
+    let readme = include_str!("../../README.md");
+    let (_, section) = readme.split_once("## Send it again").expect("it has the section");
+    let (_, block) = section.split_once("```sh\n").expect("it has commands");
+    let (block, _) = block.split_once("```").expect("they end");
+    let topic = format!("--topic {}", flow.scope.topic("orders"));
+    for line in block.lines() {
+        let (line, _) = line.split_once('#').unwrap_or((line, ""));
+        let words = line.trim().strip_prefix("kafka-webhooks ").expect("it is a command");
+        run(&flow.setup, &words.replace("--topic orders", &topic));
+    }
+    assert_eq!(handed_over(&flow), ["evt_1"]);
 }
