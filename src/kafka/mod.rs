@@ -4,6 +4,7 @@
 //! and says what happened.
 
 pub mod admin;
+pub mod bookmark;
 mod changes;
 mod client;
 pub mod cluster;

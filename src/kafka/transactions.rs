@@ -9,17 +9,16 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerGroupMetadata};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::DeliveryResult;
 use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
-use rdkafka::{Offset, TopicPartitionList};
 
 use super::Connection;
 use super::admin::batch_size_of;
-use super::cluster::{ClusterError, REACH, Witness, ask};
+use super::bookmark::{Bookmark, Position, list};
+use super::cluster::{ClusterError, REACH, Witness};
 use super::record::owned;
-use crate::domain::record::{Headers, NextOffset, TopicPartition};
+use crate::domain::record::Headers;
 
 /// How long one call of a transaction may take before its error is looked at.
 const CALL: Duration = Duration::from_secs(10);
@@ -53,65 +52,6 @@ pub enum Written {
     Committed,
     /// Nothing is written: the topics don't take the records at these places, they are too large.
     TooLarge(Vec<usize>),
-}
-
-/// A position, and what is kept beside it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Position {
-    /// The partition.
-    pub name: TopicPartition,
-    /// Where reading goes on.
-    pub next: NextOffset,
-    /// What is kept beside it, at most 4096 bytes.
-    pub metadata: String,
-}
-
-/// The positions of a command that may be ended at any time and given again: a group that has no members.
-pub struct Bookmark<'c> {
-    consumer: BaseConsumer<Witness>,
-    servers: &'c str,
-}
-
-impl<'c> Bookmark<'c> {
-    /// Makes the client of a group. Nothing is asked yet.
-    ///
-    /// # Errors
-    /// librdkafka refuses the settings.
-    pub fn of_group(connection: &Connection<'c>, group: &str) -> Result<Self, ClusterError> {
-        let mut client = connection.table_reader();
-        client.set("group.id", group);
-        let servers = connection.config().kafka.bootstrap_servers.as_str();
-        Ok(Self { consumer: client.create_with_context(Witness::default())?, servers })
-    }
-
-    /// Returns the positions of those partitions that have one.
-    ///
-    /// # Errors
-    /// The cluster can't be reached, or refuses to tell.
-    pub fn positions(&self, names: &[TopicPartition]) -> Result<Vec<Position>, ClusterError> {
-        let serve = || drop(self.consumer.poll(Duration::ZERO));
-        let found = ask(self.consumer.client(), serve, self.servers, |within| {
-            let mut list = TopicPartitionList::with_capacity(names.len());
-            for name in names {
-                list.add_partition(&name.topic, name.partition);
-            }
-            self.consumer.committed_offsets(list, within)
-        })?;
-        let elements = found.elements();
-        let position = |name: &TopicPartition| {
-            let element = elements.iter().find(|element| {
-                element.topic() == &*name.topic && element.partition() == name.partition
-            })?;
-            let Offset::Offset(next) = element.offset() else { return None };
-            let (next, metadata) = (NextOffset(next), element.metadata().to_owned());
-            Some(Position { name: name.clone(), next, metadata })
-        };
-        Ok(names.iter().filter_map(position).collect())
-    }
-
-    fn group(&self) -> ConsumerGroupMetadata {
-        self.consumer.group_metadata().expect("the client has a group")
-    }
 }
 
 /// Writes transactions under a name, one after the other.
@@ -327,14 +267,4 @@ fn words(error: &KafkaError) -> String {
         KafkaError::Transaction(error) => error.to_string(),
         error => error.rdkafka_error_code().map_or_else(|| error.to_string(), |it| it.to_string()),
     }
-}
-
-fn list(positions: &[Position]) -> KafkaResult<TopicPartitionList> {
-    let mut list = TopicPartitionList::with_capacity(positions.len());
-    for Position { name, next, metadata } in positions {
-        let mut element = list.add_partition(&name.topic, name.partition);
-        element.set_offset(Offset::Offset(next.0))?;
-        element.set_metadata(metadata);
-    }
-    Ok(list)
 }

@@ -87,19 +87,15 @@ pub(super) fn redrive(
         (redrive.dry_run && redrive.output == Output::Table).then(|| Table::new(HEADINGS, out));
     while let Some(found) = scan.next()? {
         tally.selected += 1;
-        let resends = match decide(redrive, &rules, &found, &scan)? {
-            Ok(resends) => resends,
-            Err(refusal) => {
-                tally.stays(refusal);
-                continue;
+        match (decide(redrive, &rules, &found, &scan)?, &mut outbox) {
+            (Err(refusal), _) => tally.stays(refusal),
+            (Ok(resends), None) => {
+                tally.sent(resends.len());
+                if let Some(rows) = &mut rows {
+                    scan.aside(|| rows.row(cells(&found)))?;
+                }
             }
-        };
-        if let Some(rows) = &mut rows {
-            scan.aside(|| rows.row(cells(&found)))?;
-        }
-        match &mut outbox {
-            None => tally.sent(resends.len()),
-            Some(outbox) => {
+            (Ok(resends), Some(outbox)) => {
                 outbox.add(Redriven(found.letter.place), resends);
                 if outbox.is_full() {
                     tally.handed(outbox.flush()?);

@@ -7,7 +7,8 @@ use crate::cli::Failure;
 use crate::domain::record::{Offset, Origin, TopicPartition};
 use crate::domain::resend::{Mark, Resend};
 use crate::kafka::Connection;
-use crate::kafka::transactions::{Bookmark, Outgoing, Position, Transactions, Written};
+use crate::kafka::bookmark::{Bookmark, Position};
+use crate::kafka::transactions::{Outgoing, Transactions, Written};
 
 /// The most bytes of one transaction, about.
 const BYTES_MAX: usize = 8 << 20;
