@@ -28,13 +28,33 @@ pub struct Bookmark<'c> {
 }
 
 impl<'c> Bookmark<'c> {
-    /// Makes the client of a group. Nothing is asked yet.
+    /// Makes the client of the one who writes positions of a group: transactions that are about to end are waited for.
+    /// Nothing is asked yet.
     ///
     /// # Errors
     /// librdkafka refuses the settings.
     pub fn of_group(connection: &Connection<'c>, group: &str) -> Result<Self, ClusterError> {
+        Self::make(connection, group, "read_committed")
+    }
+
+    /// Makes the client of one who only looks: it doesn't wait for a transaction that somebody left open.
+    ///
+    /// # Errors
+    /// librdkafka refuses the settings.
+    pub fn peek(connection: &Connection<'c>, group: &str) -> Result<Self, ClusterError> {
+        Self::make(connection, group, "read_uncommitted")
+    }
+
+    /// The isolation level says whether the broker tells a position while another may be committed at any moment; one that
+    /// isn't committed is never told.
+    fn make(
+        connection: &Connection<'c>,
+        group: &str,
+        isolation: &str,
+    ) -> Result<Self, ClusterError> {
         let mut client = connection.table_reader();
         client.set("group.id", group);
+        client.set("isolation.level", isolation);
         let servers = connection.config().kafka.bootstrap_servers.as_str();
         Ok(Self { consumer: client.create_with_context(Witness::default())?, servers })
     }

@@ -362,8 +362,10 @@ fn a_replay_that_is_killed_goes_on_where_it_stopped() {
     flow.event("later", "a");
 
     let words = words.join(" ");
-    let said = run(&flow.setup, &format!("{words} 1000/s"));
     let rest = EVENTS - before;
+    let counts = json_of(&flow.setup, &format!("{words} 1000/s --dry-run"));
+    assert_eq!((&counts["sent"], &counts["resumed"]), (&json!(rest), &json!(true)));
+    let said = run(&flow.setup, &format!("{words} 1000/s"));
     let expect =
         format!("{rest} of {rest} events sent to crm; those before were sent by an earlier run");
     assert_eq!(said, [expect]);

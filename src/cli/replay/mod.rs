@@ -94,11 +94,13 @@ pub fn run(replay: &Replay, connection: &Connection, out: &mut impl Write) -> Re
     recipients.judge(&replay.subscription).map_err(|why| unfit(replay, why))?;
     let group = format!("{}.replay.{}", config.kafka.group_id, replay.id());
     // From here on, nobody else replays the same.
-    let outbox = match replay.dry_run {
-        true => None,
-        false => Some(Outbox::open(connection, &group, replay.rate.batch(BATCH))?),
+    let (outbox, bookmark) = match replay.dry_run {
+        true => (None, Bookmark::peek(connection, &group)?),
+        false => {
+            let outbox = Outbox::open(connection, &group, replay.rate.batch(BATCH))?;
+            (Some(outbox), Bookmark::of_group(connection, &group)?)
+        }
     };
-    let bookmark = Bookmark::of_group(connection, &group)?;
     let topic = Topic::look_at(connection, &replay.topic)?;
     let begun = match replay.restart {
         true => None,
