@@ -9,6 +9,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use super::event::{EventId, rfc3339_ms};
 use super::outcome::Reason;
@@ -36,7 +37,8 @@ const ERROR: &str = "webhooks-error";
 pub const ERROR_MAX: usize = 1024;
 
 /// What made a delivery.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Trigger {
     /// An event that matched.
     Event,
