@@ -1,7 +1,7 @@
 //! The audit record: one JSON object for each attempt and each decision made without one, written and read back.
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use std::borrow::Cow;
 use std::fmt;
@@ -157,7 +157,7 @@ fn milliseconds<S: Serializer>(time: &Timestamp, to: S) -> Result<S::Ok, S::Erro
     to.collect_str(&format_args!("{time:.3}"))
 }
 
-fn optional_milliseconds<S: Serializer>(
+pub(super) fn optional_milliseconds<S: Serializer>(
     time: &Option<Timestamp>,
     to: S,
 ) -> Result<S::Ok, S::Error> {

@@ -203,6 +203,21 @@ pub fn truncated(text: &str, max: usize) -> &str {
     &text[..text.floor_char_boundary(max)]
 }
 
+/// Returns the event's id, if a record says it.
+pub fn event_id(headers: &Headers) -> Option<&str> {
+    headers.text(ID)
+}
+
+/// Returns to whom a record is to be delivered, if it says it.
+pub fn subscription(headers: &Headers) -> Option<&str> {
+    headers.text(SUBSCRIPTION)
+}
+
+/// Returns where the event was produced, as `topic/partition/offset`, if a record says it.
+pub fn place(headers: &Headers) -> Option<&str> {
+    headers.text(ORIGIN)
+}
+
 /// Tells whether a header is one of ours.
 pub fn is_ours(name: &str) -> bool {
     name.starts_with(PREFIX)

@@ -81,6 +81,11 @@ impl<'t> Topic<'t> {
         Ok(topic)
     }
 
+    /// Returns the topic's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Returns each partition with the offset of its first record and the one behind its last committed record.
     pub fn partitions(&self) -> &BTreeMap<i32, (NextOffset, NextOffset)> {
         &self.partitions

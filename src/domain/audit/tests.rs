@@ -111,6 +111,23 @@ fn what_is_no_audit_record_reads_as_none() {
     assert_eq!(AuditRecord::read(newer.as_bytes()), AuditRecord::read(text.as_bytes()));
 }
 
+/// Makes the audit record of an attempt to deliver an event of the type `order.created` and the tenant `acme`.
+pub(in crate::domain) fn record(
+    subscription: &'static str,
+    event: &'static str,
+    outcome: Outcome,
+    reason: Reason,
+) -> AuditRecord<'static> {
+    let written = of_delivery(&attempted(Next::Delivered, answer(200, "")), "a");
+    AuditRecord {
+        outcome,
+        reason,
+        event_id: Some(event.into()),
+        subscription_id: Some(subscription.into()),
+        ..AuditRecord::read(&written).expect("it is read back")
+    }
+}
+
 /// Generates audit records with times to the millisecond and latencies to the tenth, as they are written.
 pub(in crate::domain) fn records() -> impl Strategy<Value = AuditRecord<'static>> {
     let text = || prop::option::of("\\PC{0,12}").prop_map(|text| text.map(Cow::Owned));
