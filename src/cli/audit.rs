@@ -27,16 +27,12 @@ const LATE_MAX: Duration = Duration::from_secs(10 * 60);
 /// How far the clock of a broker that stamps records itself may be behind ours.
 const SKEW_MAX: Duration = Duration::from_secs(1);
 
-/// How many records are read between two looks at the line of progress.
-const SHOW_EVERY: u64 = 256;
-
 /// Audit records as they are read.
 pub(super) struct Audit<'c> {
     connection: Connection<'c>,
     range: Range,
     span: Span,
     line: ProgressLine,
-    read: u64,
     /// Records that are none of ours.
     strange: u64,
 }
@@ -61,16 +57,13 @@ impl<'c> Audit<'c> {
         let late = span.until.map(|until| tiers::add(until, LATE_MAX));
         let to = late.map_or(Bound::End, Bound::Time);
         let range = topic.read(&Bound::Positions(from), &to, is_home)?;
-        Ok(Self { connection: connection.clone(), range, span, line, read: 0, strange: 0 })
+        Ok(Self { connection: connection.clone(), range, span, line, strange: 0 })
     }
 
     /// Returns the next record of the span; `None` at the end.
     pub(super) fn next(&mut self) -> Result<Option<AuditRecord<'static>>, ClusterError> {
         while let Some(record) = self.range.next().transpose()? {
-            self.read += 1;
-            if self.read.is_multiple_of(SHOW_EVERY) {
-                self.line.show(self.range.progress());
-            }
+            self.line.show(self.range.progress());
             if let Some(record) = take(&record, self.span, &mut self.strange) {
                 return Ok(Some(record));
             }

@@ -58,7 +58,9 @@ pub struct Stats {
 /// What a group has in common.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum By {
+    /// To whom
     Subscription,
+    /// What the last attempt, or the decision, came to
     Reason,
 }
 

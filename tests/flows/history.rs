@@ -11,7 +11,7 @@ use crate::fixture::{Fixture, SOON, told};
 use crate::support::connector::Setup;
 use crate::support::exchange::Answer;
 use crate::support::receiver::Receiver;
-use crate::support::record::Draft;
+use crate::support::record::{Draft, Record};
 use crate::support::scope::Scope;
 
 /// Runs a command and returns exit code, output and errors.
@@ -80,7 +80,9 @@ fn play(flow: &Fixture) {
         flow.scope.produce("orders", id, value.to_string(), &[("tenant", tenant)]);
     }
     flow.scope.produce("orders", "k", "no event", &[("tenant", "")]);
-    flow.audit(PLAYED);
+    let is_told = |record: &&Record| record.json()["at"].is_string();
+    let enough = |records: &[Record]| records.iter().filter(is_told).count() >= PLAYED;
+    flow.scope.wait_for("audit", SOON, enough);
     flow.wait_settled(4);
 }
 
@@ -135,11 +137,38 @@ fn deliveries_are_listed_by_all_that_tells_them_apart() {
 }
 
 #[test]
+fn what_the_readme_says_about_finding_out_is_so() {
+    let (flow, _receiver) = scene("readme-history");
+    let _connector = flow.start();
+    play(&flow);
+    let readme = include_str!("../../README.md");
+    let section =
+        readme.split("\n## ").find(|section| section.starts_with("Find out what happened"));
+    let section = section.expect("there is such a section");
+    let commands: Vec<_> = section
+        .lines()
+        .filter_map(|line| line.strip_prefix("kafka-webhooks "))
+        .map(|line| line.split(" #").next().unwrap_or_default().trim_end())
+        .collect();
+    assert!(commands.len() >= 6, "{commands:?}");
+    for command in commands {
+        let words: Vec<_> =
+            command.split_whitespace().map(|word| word.trim_matches('\'')).collect();
+        if words.contains(&"--follow") {
+            flow.setup.start_command(&words).wait_log(SOON, "evt_1");
+        } else {
+            let out = run(&flow.setup, &words);
+            assert!(out.lines().count() > 1, "{command}: {out}");
+        }
+    }
+}
+
+#[test]
 fn only_the_partition_of_a_subscription_is_read() {
     let (flow, _receiver) = scene("partition");
     // Both partitions have been there for a while.
     for partition in [0, 1] {
-        flow.scope.produce_all("audit", [Draft::new("k", "no audit record").partition(partition)]);
+        flow.scope.produce_all("audit", [Draft::new("k", "{}").partition(partition)]);
     }
     let _connector = flow.start();
     play(&flow);
@@ -208,9 +237,7 @@ fn the_story_of_an_event_tells_what_was_tried_what_waits_and_what_was_given_up()
     );
     let letter = &of("legacy")["deadLetters"][0];
     let letters = flow.scope.read_committed("dead-letter");
-    let is_it = |record: &&crate::support::record::Record| {
-        record.header("webhooks-id").as_deref() == Some("evt_1")
-    };
+    let is_it = |record: &&Record| record.header("webhooks-id").as_deref() == Some("evt_1");
     let stored = letters.iter().find(is_it).expect("it is there");
     assert_eq!(
         (&letter["partition"], &letter["offset"]),

@@ -27,6 +27,9 @@ use crate::kafka::settled::Settled;
 /// How far from its audit record a dead letter may stand: they are written in one transaction.
 const APART_MAX: Duration = Duration::from_secs(60);
 
+/// The most places of one event that are looked up; an id has one, unless a producer gives it again and again.
+const LOOKED_UP_MAX: usize = 100;
+
 /// Which event, and how to tell of it.
 #[derive(Args)]
 #[command(after_help = "\
@@ -91,7 +94,7 @@ pub(super) fn show(
     if story.deliveries.is_empty() {
         return Err(nothing(show, span.since));
     }
-    for produced in &mut story.sources {
+    for produced in story.sources.iter_mut().take(LOOKED_UP_MAX) {
         look_up(connection, produced)?;
     }
     match show.output {
@@ -190,7 +193,7 @@ fn tell(story: &Story) -> Vec<String> {
         tell_delivery(delivery, &mut lines);
     }
     if story.left_out > 0 {
-        lines.push(format!("{} attempts more are not shown", story.left_out));
+        lines.push(format!("{} records more are not shown", story.left_out));
     }
     lines
 }

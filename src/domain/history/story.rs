@@ -9,7 +9,7 @@ use crate::domain::audit::{AuditRecord, Outcome, Source, optional_milliseconds};
 use crate::domain::headers::{self, Carried, Trigger};
 use crate::domain::record::{Origin, Record};
 
-/// The most audit records of one event that are kept.
+/// The most records that are kept of one event.
 const RECORDS_MAX: usize = 10_000;
 
 /// What a story is about.
@@ -62,7 +62,7 @@ pub struct Story {
     /// Its deliveries by subscription; what is no event has one of none.
     #[serde(serialize_with = "values")]
     pub deliveries: BTreeMap<Option<String>, Delivery>,
-    /// How many audit records there are beyond the 10,000 that are kept.
+    /// How many records tell of it beyond the 10,000 that are kept.
     pub left_out: usize,
     /// How many are kept.
     #[serde(skip)]
@@ -146,11 +146,9 @@ impl Phase {
 impl Story {
     /// Adds what an audit record tells. Those of one subscription come in the order of their times.
     pub fn add(&mut self, record: AuditRecord<'static>) {
-        if self.kept == RECORDS_MAX {
-            self.left_out += 1;
+        if !self.has_room() {
             return;
         }
-        self.kept += 1;
         let own = |text: &Option<std::borrow::Cow<str>>| text.as_deref().map(str::to_owned);
         self.event_id = self.event_id.take().or_else(|| own(&record.event_id));
         self.event_type = self.event_type.take().or_else(|| own(&record.event_type));
@@ -163,7 +161,7 @@ impl Story {
 
     /// Adds a record that waits, if it is of the subject.
     pub fn add_waiting(&mut self, subject: &Subject, record: &Record) {
-        if !subject.is_carried_by(record) {
+        if !subject.is_carried_by(record) || !self.has_room() {
             return;
         }
         // What can't be read is told of when the connector comes to it.
@@ -185,7 +183,7 @@ impl Story {
 
     /// Adds a dead letter, if it is of the subject.
     pub fn add_dead_letter(&mut self, subject: &Subject, record: &Record) {
-        if subject.is_carried_by(record) {
+        if subject.is_carried_by(record) && self.has_room() {
             let subscription = headers::subscription(&record.headers).map(str::to_owned);
             self.delivery(subscription).dead_letters.push(place(&record.origin));
         }
@@ -202,6 +200,17 @@ impl Story {
         let ends = records.filter(|record| record.outcome == Outcome::DeadLettered);
         let times = ends.map(|record| record.at);
         times.clone().min().zip(times.max())
+    }
+
+    /// Makes room for a record, or counts that there is none.
+    fn has_room(&mut self) -> bool {
+        let has_room = self.kept < RECORDS_MAX;
+        if has_room {
+            self.kept += 1;
+        } else {
+            self.left_out += 1;
+        }
+        has_room
     }
 
     fn delivery(&mut self, subscription: Option<String>) -> &mut Delivery {
