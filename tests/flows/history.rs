@@ -277,6 +277,17 @@ fn the_story_of_an_event_tells_what_was_tried_what_waits_and_what_was_given_up()
     );
     assert_eq!(delivery["deadLetters"].as_array().map(Vec::len), Some(1));
 
+    // What nobody wants is found in its own topic.
+    let value = json!({ "id": "evt_5", "event": "nobody.cares" }).to_string();
+    flow.scope.produce("orders", "k", value, &[("tenant", "acme")]);
+    flow.wait_settled(5);
+    let story = json_of(&flow.setup, &["deliveries", "show", "evt_5"]);
+    let known = ["eventId", "eventType", "tenant", "deliveries"].map(|name| story[name].clone());
+    assert_eq!(known, [json!("evt_5"), json!("nobody.cares"), json!("acme"), json!([])]);
+    assert_eq!(story["sources"][0]["settled"], json!(true));
+    let text = run(&flow.setup, &["deliveries", "show", "evt_5"]);
+    assert!(text.contains("no delivery of it is known"), "{text}");
+
     let (code, _, err) = finish(&flow.setup, &["deliveries", "show", "evt_77"]);
     assert!(code == Some(1) && err.starts_with("nothing is known of evt_77 since "), "{err}");
     assert_eq!(err.lines().count(), 1);

@@ -1,6 +1,7 @@
 //! `deliveries …`: what became of events, from the audit topic.
 
 mod list;
+mod search;
 mod show;
 
 use std::io::Write;

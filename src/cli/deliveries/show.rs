@@ -1,4 +1,5 @@
-//! `deliveries show`: the audit topic tells what was tried, the topics that wait tell what is to come.
+//! `deliveries show`: the audit topic tells what was tried, the topics that wait tell what is to come, and the event's own
+//! topic tells of what came to nothing.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -8,6 +9,7 @@ use clap::Args;
 use jiff::Timestamp;
 
 use super::reason;
+use super::search::search;
 use crate::cli::audit::{Audit, span};
 use crate::cli::progress::ProgressLine;
 use crate::cli::table::printable;
@@ -92,6 +94,9 @@ pub(super) fn show(
     }
     story.deliveries.retain(|id, _| is_wanted(id.as_deref()));
     if story.deliveries.is_empty() {
+        search(connection, &show.event, span.since, &mut story)?;
+    }
+    if story.sources.is_empty() && story.deliveries.is_empty() {
         return Err(nothing(show, span.since));
     }
     for produced in story.sources.iter_mut().take(LOOKED_UP_MAX) {
@@ -114,7 +119,7 @@ pub(super) fn show(
 fn nothing(show: &Show, since: Timestamp) -> Failure {
     let (Subject::Event(what) | Subject::Record(what)) = &show.event;
     Failure::of(format!(
-        "nothing is known of {what} since {}: look further back with --since; an event that no subscription wants is in no topic but its own",
+        "nothing is known of {what} since {}, and no event topic holds it: look further back with --since",
         rfc3339_ms(since)
     ))
 }
@@ -187,6 +192,10 @@ fn tell(story: &Story) -> Vec<String> {
         };
         let written = rfc3339_ms(source.timestamp);
         lines.push(format!("  {source} of {written}{present}{settled}"));
+    }
+    if story.deliveries.is_empty() {
+        lines.push(String::new());
+        lines.push("no delivery of it is known: if the connector is done with it, no subscription wanted it".to_owned());
     }
     for delivery in story.deliveries.values() {
         lines.push(String::new());

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
 use crate::domain::audit::{AuditRecord, Outcome, Source, optional_milliseconds};
+use crate::domain::event::{Event, EventId};
 use crate::domain::headers::{self, Carried, Trigger};
 use crate::domain::record::{Origin, Record};
 
@@ -36,6 +37,11 @@ impl Subject {
             Self::Event(id) => record.event_id.as_deref() == Some(id),
             Self::Record(place) => record.source.to_string() == *place,
         }
+    }
+
+    /// Tells whether it is the event of this id.
+    pub fn is_event(&self, id: &EventId) -> bool {
+        matches!(self, Self::Event(own) if own == id.as_str())
     }
 
     /// Tells whether a record that waits, or was given up, carries it.
@@ -167,7 +173,7 @@ impl Story {
         // What can't be read is told of when the connector comes to it.
         let Ok(carried) = Carried::read(&record.headers) else { return };
         if let Some(origin) = &carried.origin {
-            self.produced(&place(origin));
+            self.add_source(origin);
         }
         self.event_id =
             self.event_id.take().or_else(|| carried.id.as_ref().map(ToString::to_string));
@@ -189,9 +195,17 @@ impl Story {
         }
     }
 
-    /// Tells whether nothing is known.
-    pub fn is_empty(&self) -> bool {
-        self.deliveries.is_empty()
+    /// Adds the event itself, found in its topic.
+    pub fn add_event(&mut self, event: &Event) {
+        self.event_id = Some(event.id.to_string());
+        self.event_type = Some(event.event_type.to_string());
+        self.tenant = event.tenant.as_deref().map(str::to_owned);
+        self.add_source(&event.origin);
+    }
+
+    /// Adds a place at which it was produced.
+    pub fn add_source(&mut self, origin: &Origin) {
+        self.produced(&place(origin));
     }
 
     /// Returns when the first and the last delivery was given up.
