@@ -3,8 +3,11 @@
 //! Commands print their results to standard output and what went wrong to standard error, one clear sentence a line.
 //! No secret is printed, but for the one that `create` has just made.
 
+mod audit;
 pub mod check;
+pub mod completions;
 pub mod dead_letters;
+pub mod deliveries;
 pub mod demo;
 mod failure;
 mod json;
@@ -13,6 +16,7 @@ mod progress;
 pub mod replay;
 mod resend;
 pub mod run;
+pub mod stats;
 pub mod subscriptions;
 mod table;
 #[cfg(test)]
@@ -52,10 +56,15 @@ pub struct Cli {
 #[derive(Subcommand)]
 pub enum Command {
     /// See it work: everything in one process, on an embedded broker
+    #[command(after_help = "Example:\n  kafka-webhooks demo")]
     Demo,
     /// Run the connector
+    #[command(
+        after_help = "Example:\n  kafka-webhooks run --config connector.toml --set log.level=debug"
+    )]
     Run,
     /// Check settings, broker, topics and permissions, and say what to do about problems
+    #[command(after_help = "Example:\n  kafka-webhooks check --config connector.toml")]
     Check,
     /// The connector's own topics
     #[command(subcommand)]
@@ -63,6 +72,11 @@ pub enum Command {
     /// Who wants which events, and where they go
     #[command(subcommand)]
     Subscriptions(subscriptions::Command),
+    /// What became of events, attempt by attempt
+    #[command(subcommand)]
+    Deliveries(deliveries::Command),
+    /// What deliveries came to, in figures: how many, how well, how fast
+    Stats(stats::Stats),
     /// What was given up or could not be read: see it, send it again
     #[command(subcommand)]
     DeadLetters(dead_letters::Command),
@@ -72,6 +86,8 @@ pub enum Command {
     Listen(listen::Listen),
     /// For receivers: whether a request is the sender's, its body from standard input
     Verify(verify::Verify),
+    /// Print what makes a shell complete this command line
+    Completions(completions::Completions),
 }
 
 /// How a listing is printed.

@@ -47,7 +47,7 @@ impl<'o, W: Write, const COLUMNS: usize> Table<'o, W, COLUMNS> {
 }
 
 /// Returns a text of others without what a terminal would take for an order.
-fn printable(text: &str) -> String {
+pub(super) fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 

@@ -9,6 +9,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use super::event::{EventId, rfc3339_ms};
 use super::outcome::Reason;
@@ -40,7 +41,8 @@ const MARK: &str = "redriven";
 pub const ERROR_MAX: usize = 1024;
 
 /// What made a delivery.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Trigger {
     /// An event that matched.
     Event,
@@ -281,6 +283,21 @@ pub fn unreadable(record: &Headers, origin: &Origin, error: &str) -> Headers {
 /// Returns the text's beginning, at most `max` bytes, cut between characters.
 pub fn truncated(text: &str, max: usize) -> &str {
     &text[..text.floor_char_boundary(max)]
+}
+
+/// Returns the event's id, if a record says it.
+pub fn event_id(headers: &Headers) -> Option<&str> {
+    headers.text(ID)
+}
+
+/// Returns to whom a record is to be delivered, if it says it.
+pub fn subscription(headers: &Headers) -> Option<&str> {
+    headers.text(SUBSCRIPTION)
+}
+
+/// Returns where the event was produced, as `topic/partition/offset`, if a record says it.
+pub fn place(headers: &Headers) -> Option<&str> {
+    headers.text(ORIGIN)
 }
 
 /// Tells whether a header is one of ours.

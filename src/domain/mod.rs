@@ -11,6 +11,7 @@ pub mod event;
 pub mod expression;
 pub mod headers;
 pub mod health;
+pub mod history;
 pub mod outcome;
 pub mod pattern;
 pub mod payload;

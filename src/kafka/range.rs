@@ -81,6 +81,11 @@ impl<'t> Topic<'t> {
         Ok(topic)
     }
 
+    /// Returns the topic's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Returns each partition with the offset of its first record and the one behind its last committed record.
     pub fn partitions(&self) -> &BTreeMap<i32, (NextOffset, NextOffset)> {
         &self.partitions
@@ -226,12 +231,9 @@ impl Range {
     /// Returns how far reading is.
     pub fn progress(&self) -> Progress {
         let length = |from: NextOffset, to: NextOffset| to.0.abs_diff(from.0);
-        let positions = self.positions();
-        let spans = self.spans.iter();
-        Progress {
-            done: spans.clone().map(|(id, (from, _))| length(*from, positions[id])).sum(),
-            total: spans.map(|(_, (from, to))| length(*from, *to)).sum(),
-        }
+        let total = self.spans.values().map(|(from, to)| length(*from, *to)).sum();
+        let left: u64 = self.parts.iter().map(|part| length(part.position(), part.end)).sum();
+        Progress { done: total - left, total }
     }
 
     fn advance(&mut self) -> Result<Option<Record>, ClusterError> {

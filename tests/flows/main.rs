@@ -14,6 +14,7 @@ mod follower;
 mod guarantees;
 mod harness;
 mod health;
+mod history;
 mod input;
 mod instances;
 mod range;

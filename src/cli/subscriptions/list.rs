@@ -15,6 +15,10 @@ const HEADINGS: [&str; 4] = ["ID", "URL", "EVENTS", "STATE"];
 
 /// What to list, and how.
 #[derive(Args)]
+#[command(after_help = "\
+Examples:
+  kafka-webhooks subscriptions list --state failing --state disabled
+  kafka-webhooks subscriptions list --tenant acme --event order.created --output json")]
 pub struct List {
     /// How to print them
     #[arg(long, value_enum, default_value_t)]
