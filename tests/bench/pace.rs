@@ -92,6 +92,15 @@ pub struct Quantiles {
 }
 
 impl Quantiles {
+    /// Writes events at the pace for so long, and takes those of what they took to the receiver.
+    pub fn of(stage: &Stage, span: Duration) -> Self {
+        stage.receiver.reset(&[]);
+        let mut pacer = Pacer::new(stage);
+        pacer.warm_up();
+        let began = pacer.run(span);
+        Self::within(&pacer.arrivals(), began, span)
+    }
+
     /// Takes those of the events that were made in a span of time that began at `from`, in microseconds since 1970.
     pub fn within(latencies: &[Latency], from: u64, span: Duration) -> Self {
         let until = from + micros(span);

@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::Scale;
 use crate::event::{self, KIB};
 use crate::figures::{self, Bar, Series, judge, ratios, row};
-use crate::pace::{self, Pacer, Quantiles};
+use crate::pace::{self, Quantiles};
 use crate::stage::{Cast, Stage};
 use crate::support::record::Draft;
 
@@ -51,11 +51,7 @@ fn paced(topic: &Stage, scale: Scale, other: impl Fn(&Cast) -> Option<Draft>) ->
     let cast = topic.cast(|setup| setup).subscribed("/timed/s0", json!({}));
     cast.write(other(&cast));
     let connector = cast.start();
-    topic.receiver.reset(&[]);
-    let mut pacer = Pacer::new(topic);
-    pacer.warm_up();
-    let began = pacer.run(span);
-    let quantiles = Quantiles::within(&pacer.arrivals(), began, span);
+    let quantiles = Quantiles::of(topic, span);
     drop(connector);
     quantiles
 }
