@@ -62,7 +62,7 @@ fn the_others_are_served_while_one_of_ten_hangs_and_nothing_of_its_own_is_lost()
 
 #[test]
 fn an_endpoint_that_asks_for_it_is_left_alone_and_the_others_are_not() {
-    const ALONE: Duration = Duration::from_secs(4);
+    const ALONE: Duration = Duration::from_secs(7);
     let is_busy = AtomicBool::new(true);
     let receiver = Receiver::start(move |seen, _| {
         if seen.path == "/busy" && is_busy.swap(false, Ordering::Relaxed) {

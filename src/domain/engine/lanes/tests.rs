@@ -5,10 +5,13 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use proptest::prelude::*;
+use url::Url;
 
 use super::breaker::{Breaker, Pass};
 use super::limit::{Experience, Limit};
 use super::rate::Rate;
+use super::sites::Sites;
+use crate::domain::outcome::{Answer, Attempted};
 use crate::domain::subscription::RateLimit;
 use crate::domain::tiers;
 
@@ -161,6 +164,37 @@ fn a_probe_whose_end_nobody_hears_is_made_again() {
     breaker.started();
     breaker.abandoned();
     assert_eq!(breaker.pass(at(1)), Pass::Probe);
+}
+
+#[test]
+fn troubled_sites_are_not_remembered_for_ever() {
+    let mut sites = Sites::default();
+    let url = |n: u64| Url::parse(&format!("https://s{n}.example.com/hooks")).expect("a URL");
+    let troubled = Attempted {
+        latency: millis(1),
+        end: Ok(Answer { status: 503, retry_after: None, excerpt: None }),
+    };
+    let mut most = 0;
+    for n in 0..10_000 {
+        // One a minute, so that sixty of them are from the last hour.
+        sites.learn(&url(n), &troubled, None, at(n * 60_000));
+        most = most.max(sites.len());
+    }
+    assert!(most <= 200, "{most}");
+}
+
+#[test]
+fn a_site_that_is_to_be_left_alone_is_remembered_for_as_long() {
+    let mut sites = Sites::default();
+    let url = |n: u64| Url::parse(&format!("https://s{n}.example.com/hooks")).expect("a URL");
+    let end = Ok(Answer { status: 503, retry_after: None, excerpt: None });
+    let troubled = Attempted { latency: millis(1), end };
+    let day = millis(24 * 3600 * 1000);
+    sites.learn(&url(0), &troubled, Some(day), at(0));
+    for n in 1..1_000 {
+        sites.learn(&url(n), &troubled, None, at(n * 60_000));
+    }
+    assert_eq!(sites.pass(&url(0), at(1_000 * 60_000)), Pass::Not(tiers::add(at(0), day)));
 }
 
 proptest! {
