@@ -118,6 +118,7 @@ impl Lane {
     /// Takes note of an attempt that starts.
     pub(super) fn started(&mut self, now: Timestamp) {
         self.in_flight += 1;
+        self.limit.started(self.in_flight);
         if let Some(rate) = &mut self.rate {
             rate.started(now);
         }

@@ -36,6 +36,7 @@ fn latency(at_ease: u32, base: Duration, in_flight: u32) -> Duration {
 fn rounds(limit: &mut Limit, count: u32, experience: impl Fn(u32) -> Experience) {
     for _ in 0..count {
         let in_flight = limit.get();
+        limit.started(in_flight);
         (0..in_flight).for_each(|_| limit.learn(experience(in_flight), in_flight));
     }
 }
@@ -82,6 +83,7 @@ fn a_limit_is_halved_by_rounds_without_answers_and_by_a_429_but_not_by_some_503(
     let one_in_five = |limit: &mut Limit| {
         for n in 0..5000 {
             let in_flight = limit.get();
+            limit.started(in_flight);
             let trouble = n % 5 == 0;
             let answer = Experience::Answered(millis(10));
             limit.learn(if trouble { Experience::Troubled } else { answer }, in_flight);
