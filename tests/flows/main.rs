@@ -15,6 +15,7 @@ mod harness;
 mod health;
 mod input;
 mod instances;
+mod readme;
 mod receivers;
 mod registry;
 mod retry;
