@@ -89,8 +89,7 @@ impl Known {
     /// Reads a record; one that was read before, or is older than what is known, changes nothing.
     pub(super) fn change(&mut self, message: &BorrowedMessage<'_>) -> Option<Change> {
         let place = Version::of(message);
-        let key = message.key().and_then(|key| std::str::from_utf8(key).ok());
-        let Some(id) = key.and_then(|key| SubscriptionId::parse(key).ok()) else {
+        let Some(id) = message.key().and_then(SubscriptionId::from_key) else {
             return self.bad_key(&place, message.payload());
         };
         self.change_of(id, place, message.payload())

@@ -69,7 +69,17 @@ impl<'a> Connection<'a> {
     /// Returns the settings of a consumer that reads whole topics and commits nothing.
     pub(super) fn table_reader(&self) -> ClientConfig {
         // An end is told when a fetch comes back empty, which takes so long: the default of 500 is waited for by people.
-        let preferred = [&READER[..], &[("fetch.wait.max.ms", "50")]].concat();
+        self.reads_all("50")
+    }
+
+    /// Returns the settings of a consumer that reads whole topics and goes on with them.
+    pub(super) fn follower(&self) -> ClientConfig {
+        // What is new comes at once, whatever this is; an idle connector asks so often. The end is waited for once.
+        self.reads_all("250")
+    }
+
+    fn reads_all(&self, empty_fetch_ms: &str) -> ClientConfig {
+        let preferred = [&READER[..], &[("fetch.wait.max.ms", empty_fetch_ms)]].concat();
         let mut client = self.client(&preferred, &READER_OWNED);
         client.set("group.id", format!("{}-reads-all", self.0.kafka.group_id));
         client.set("enable.partition.eof", "true");

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -18,6 +18,9 @@ use crate::domain::subscription::SubscriptionId;
 
 /// How long one question to the cluster may take.
 const ASK: Duration = Duration::from_secs(10);
+
+/// How long a transaction is waited for: longer than one that nobody ends may stay open.
+const DECIDE: Duration = Duration::from_secs(90);
 
 /// Between looks at transactions that are about to end.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -44,24 +47,31 @@ pub(super) fn read_decided(connection: &Connection) -> Result<Statuses, ClusterE
 /// The cluster can't be reached, or the topic can't be read.
 pub fn read(connection: &Connection) -> Result<HashMap<SubscriptionId, Status>, ClusterError> {
     let rows = table::read(connection, &connection.config().topics.status)?;
-    let statuses = rows.iter().filter_map(|row| {
-        let id = SubscriptionId::parse(std::str::from_utf8(&row.key).ok()?).ok()?;
-        Some((id, Status::read(&row.value)?))
-    });
+    let statuses = rows
+        .iter()
+        .filter_map(|row| Some((SubscriptionId::from_key(&row.key)?, Status::read(&row.value)?)));
     Ok(statuses.collect())
 }
 
-fn await_decided(connection: &Connection, topic: &str) -> KafkaResult<()> {
+fn await_decided(connection: &Connection, topic: &str) -> Result<(), ClusterError> {
+    let deadline = Instant::now() + DECIDE;
     let committed = connection.table_reader();
     let mut written = committed.clone();
     written.set("isolation.level", "read_uncommitted");
     let (committed, written) = (client(&committed)?, client(&written)?);
     let metadata = written.fetch_metadata(Some(topic), ASK)?;
-    // A transaction that nobody ends is ended by its timeout.
     let partitions = metadata.topics().iter().flat_map(|topic| topic.partitions());
     for partition in partitions.map(|partition| partition.id()) {
         let (_, end) = written.fetch_watermarks(topic, partition, ASK)?;
         while committed.fetch_watermarks(topic, partition, ASK)?.1 < end {
+            if Instant::now() >= deadline {
+                return Err(ClusterError::Unread {
+                    topic: topic.to_owned(),
+                    partitions: vec![partition],
+                    waited: DECIDE,
+                    reason: Some("a transaction is still open".into()),
+                });
+            }
             std::thread::sleep(PAUSE);
         }
     }

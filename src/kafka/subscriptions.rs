@@ -127,7 +127,7 @@ struct Reader {
 impl Reader {
     fn new(connection: &Connection, topic: &Arc<str>, interpret: Interpret) -> KafkaResult<Self> {
         Ok(Self {
-            consumer: connection.table_reader().create_with_context(LogContext)?,
+            consumer: connection.follower().create_with_context(LogContext)?,
             topic: topic.clone(),
             known: Known::new(interpret),
             look_again: Instant::now(),

@@ -225,15 +225,17 @@ impl Membership {
     pub(super) fn pull(&mut self, engine: &mut Engine, now: Timestamp) -> bool {
         let mut pulled = false;
         for (name, id) in &mut self.hand {
+            if self.translations.is_running(*id) || !engine.has_room(*id) {
+                continue;
+            }
+            if let Some((record, translation)) = self.translations.take(*id) {
+                pulled = true;
+                engine.translated(*id, record, translation, now);
+            }
             let mut fetched = self.consumer.fetched(name);
             for _ in 0..TURN {
-                if !engine.has_room(*id) || self.translations.is_running(*id) {
+                if !engine.has_room(*id) {
                     break;
-                }
-                if let Some((record, translation)) = self.translations.take(*id) {
-                    pulled = true;
-                    engine.translated(*id, record, translation, now);
-                    continue;
                 }
                 let Some(record) = fetched.next() else { break };
                 pulled = true;
@@ -247,8 +249,11 @@ impl Membership {
                 }
                 if !engine.needs_schema(*id, &record) {
                     engine.record(*id, record, now);
-                } else if let Some((record, translation)) = self.translations.begin(*id, record) {
-                    engine.translated(*id, record, translation, now);
+                    continue;
+                }
+                match self.translations.begin(*id, record) {
+                    Some((record, translation)) => engine.translated(*id, record, translation, now),
+                    None => break,
                 }
             }
         }

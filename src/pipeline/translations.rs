@@ -70,14 +70,11 @@ impl Translations {
         matches!(self.held.get(&id), Some(Held::Running { .. }))
     }
 
-    /// Takes the record that is translated.
+    /// Takes a partition's record that is translated; none of its may be running.
     pub(super) fn take(&mut self, id: PartitionId) -> Option<(Record, Translation)> {
         match self.held.remove(&id)? {
             Held::Done(record, translation) => Some((record, translation)),
-            running @ Held::Running { .. } => {
-                self.held.insert(id, running);
-                None
-            }
+            Held::Running { .. } => panic!("a partition that waits for a schema has its turn"),
         }
     }
 

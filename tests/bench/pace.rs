@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 use rdkafka::config::ClientConfig;
 use rdkafka::producer::{BaseRecord, DefaultProducerContext, ThreadedProducer};
 
-use crate::event::{KIB, envelope, now_micros};
+use crate::event::{KIB, now_micros, typed};
 use crate::figures::Series;
 use crate::receiver::Latency;
 use crate::stage::Stage;
 
-/// Between two events.
+/// Between two events, unless a scenario says otherwise.
 pub const EVERY: Duration = Duration::from_millis(1);
 
 /// How long the rest may take to arrive.
@@ -21,6 +21,10 @@ pub struct Pacer<'a> {
     stage: &'a Stage,
     producer: ThreadedProducer<DefaultProducerContext>,
     topic: String,
+    every: Duration,
+    /// Events are of so many types in turn, of which so many are timed.
+    types: usize,
+    timed: usize,
     written: usize,
 }
 
@@ -32,17 +36,23 @@ impl<'a> Pacer<'a> {
             .set("linger.ms", "0")
             .create()
             .expect("the settings of the producer are valid");
-        Self { stage, producer, topic: stage.topic(), written: 0 }
+        let topic = stage.topic();
+        Self { stage, producer, topic, every: EVERY, types: 1, timed: 1, written: 0 }
     }
 
-    /// Writes an event every [`EVERY`] for so long, and returns when it began, in microseconds since 1970.
+    /// Sets the pace, and of how many types the events are in turn, the first of which are timed.
+    pub fn paced(self, every: Duration, types: usize, timed: usize) -> Self {
+        Self { every, types, timed, ..self }
+    }
+
+    /// Writes events at the pace for so long, and returns when it began, in microseconds since 1970.
     pub fn run(&mut self, span: Duration) -> u64 {
         let (begin, began) = (Instant::now(), now_micros());
         let mut due = Duration::ZERO;
         while due < span {
             std::thread::sleep((begin + due).saturating_duration_since(Instant::now()));
             self.write();
-            due += EVERY;
+            due += self.every;
         }
         began
     }
@@ -63,17 +73,20 @@ impl<'a> Pacer<'a> {
         let deadline = Instant::now() + ARRIVE;
         loop {
             let latencies = self.stage.receiver.latencies();
-            if latencies.len() >= self.written {
+            let timed = (0..self.written).filter(|n| n % self.types < self.timed).count();
+            if latencies.len() >= timed {
                 return latencies;
             }
             let seen = latencies.len();
-            assert!(Instant::now() < deadline, "{seen} of {} events arrived", self.written);
+            assert!(Instant::now() < deadline, "{seen} of {timed} events arrived");
             std::thread::sleep(Duration::from_millis(100));
         }
     }
 
     fn write(&mut self) {
-        let (value, key) = (envelope(self.written, KIB), format!("k{}", self.written));
+        let event_type = format!("t.k{}", self.written % self.types);
+        let value = typed(self.written, KIB, &event_type);
+        let key = format!("k{}", self.written);
         let partition = i32::try_from(self.written % self.stage.partitions);
         let record = BaseRecord::to(&self.topic)
             .key(&key)
@@ -92,6 +105,19 @@ pub struct Quantiles {
 }
 
 impl Quantiles {
+    /// Writes events at the pace for so long, and takes those of what they took to the receiver.
+    pub fn of(stage: &Stage, span: Duration) -> Self {
+        Self::by(Pacer::new(stage), span)
+    }
+
+    /// The same with a pacer of one's own.
+    pub fn by(mut pacer: Pacer<'_>, span: Duration) -> Self {
+        pacer.stage.receiver.reset(&[]);
+        pacer.warm_up();
+        let began = pacer.run(span);
+        Self::within(&pacer.arrivals(), began, span)
+    }
+
     /// Takes those of the events that were made in a span of time that began at `from`, in microseconds since 1970.
     pub fn within(latencies: &[Latency], from: u64, span: Duration) -> Self {
         let until = from + micros(span);

@@ -31,6 +31,8 @@ pub struct Report {
     pub fresh_until: u64,
     /// The requests until then.
     pub requests_while_fresh: usize,
+    /// Requests that were more at once than an endpoint that had just come back was warm for.
+    pub overrun: usize,
     /// CPU time of the watched processes when the first request came.
     pub cpu_at_first: Duration,
 }
@@ -58,6 +60,13 @@ pub struct Latency {
     pub at: u64,
     /// Microseconds until the receiver had it.
     pub took: u64,
+}
+
+impl Latency {
+    /// Returns when the receiver had it, in microseconds since 1970.
+    pub fn arrived(&self) -> u64 {
+        self.at + self.took
+    }
 }
 
 /// A receiver in its own process; dropping it kills it.
@@ -93,6 +102,16 @@ impl Receiver {
     pub fn reset(&self, watch: &[u32]) {
         let watch: Vec<_> = watch.iter().map(|pid| format!("watch={pid}")).collect();
         self.get(&format!("/reset?{}", watch.join("&")));
+    }
+
+    /// Has the endpoints that come and go be away.
+    pub fn go_away(&self) {
+        self.get("/away");
+    }
+
+    /// Has the endpoints that come and go be back.
+    pub fn come_back(&self) {
+        self.get("/back");
     }
 
     /// Returns what was counted so far.

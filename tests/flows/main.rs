@@ -18,6 +18,7 @@ mod history;
 mod input;
 mod instances;
 mod range;
+mod readme;
 mod receivers;
 mod registry;
 mod retry;

@@ -207,18 +207,7 @@ impl Connector {
     }
 
     fn try_get(&self, path: &str) -> io::Result<(u16, String)> {
-        const TIMEOUT: Duration = Duration::from_secs(5);
-        const MAX_ANSWER: u64 = 16 << 20;
-        let mut stream = TcpStream::connect_timeout(&self.ops, TIMEOUT)?;
-        stream.set_read_timeout(Some(TIMEOUT))?;
-        stream.set_write_timeout(Some(TIMEOUT))?;
-        // To HTTP/1.0 the answer comes unchunked and ends with the connection.
-        write!(stream, "GET {path} HTTP/1.0\r\nhost: {}\r\n\r\n", self.ops)?;
-        let mut answer = Vec::new();
-        stream.take(MAX_ANSWER).read_to_end(&mut answer)?;
-        let answer = String::from_utf8_lossy(&answer);
-        parse_response(&answer)
-            .ok_or_else(|| io::Error::other(format!("not an HTTP response: {answer:?}")))
+        fetch(self.ops, path)
     }
 
     /// Waits until the log holds a text.
@@ -295,6 +284,22 @@ impl Connector {
     pub fn log(&self) -> String {
         self.process.log()
     }
+}
+
+/// Fetches a path by HTTP and returns status and body.
+pub fn fetch(address: SocketAddr, path: &str) -> io::Result<(u16, String)> {
+    const TIMEOUT: Duration = Duration::from_secs(5);
+    const MAX_ANSWER: u64 = 16 << 20;
+    let mut stream = TcpStream::connect_timeout(&address, TIMEOUT)?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
+    stream.set_write_timeout(Some(TIMEOUT))?;
+    // To HTTP/1.0 the answer comes unchunked and ends with the connection.
+    write!(stream, "GET {path} HTTP/1.0\r\nhost: {address}\r\n\r\n")?;
+    let mut answer = Vec::new();
+    stream.take(MAX_ANSWER).read_to_end(&mut answer)?;
+    let answer = String::from_utf8_lossy(&answer);
+    parse_response(&answer)
+        .ok_or_else(|| io::Error::other(format!("not an HTTP response: {answer:?}")))
 }
 
 /// Splits an HTTP/1.x response into status and body.

@@ -2,7 +2,7 @@
 //!
 //! Libraries are fetched once, into `target/receivers`.
 
-use std::fs::{self, File};
+use std::fs;
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -10,11 +10,12 @@ use std::sync::LazyLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
 use super::free_port;
+use super::java::fetched_once;
 use super::process::{LOOK_EVERY, Process};
+use super::third_party::run;
 
 /// A language that the README has a receiver in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,7 +118,7 @@ impl Language {
                 }
                 let binary = folder.join("receiver");
                 let mut build = Command::new("go");
-                run(build.args(["build", "-o"]).arg(&binary).arg(".").current_dir(folder));
+                run(build.args(["build", "-o"]).arg(&binary).arg(".").current_dir(folder), "");
                 Command::new(binary)
             }
         }
@@ -140,55 +141,27 @@ fn source(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/receivers").join(name)
 }
 
-/// Returns the folder of the libraries. Its name holds the hash of what is wanted and it appears by a rename, so a folder
-/// that is there is complete and fits.
+/// Returns the folder of the libraries.
 fn libraries() -> &'static Path {
     static LIBRARIES: LazyLock<PathBuf> = LazyLock::new(|| {
-        let wanted = ["requirements.txt", "package.json"].map(source);
-        let mut hash = Sha256::new();
-        for path in &wanted {
-            hash.update(fs::read(path).expect("the repository holds it"));
-        }
-        let hash: String = hash.finalize()[..6].iter().map(|byte| format!("{byte:02x}")).collect();
-        let parent = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/receivers");
-        let libraries = parent.join(hash);
-        fs::create_dir_all(&parent).expect("target/ is writable");
-        let lock = File::create(parent.join("lock")).expect("target/receivers is writable");
-        // Another test process may be fetching the same; the lock ends with the handle.
-        lock.lock().expect("files of target/ can be locked");
-        if !libraries.is_dir() {
-            let scratch = tempfile::Builder::new()
-                .prefix("part-")
-                .tempdir_in(&parent)
-                .expect("target/receivers is writable");
-            let [requirements, package] = &wanted;
+        let [requirements, package] = ["requirements.txt", "package.json"].map(source);
+        let read = |path| fs::read(path).expect("the repository holds it");
+        let key = [read(&requirements), read(&package)].concat();
+        fetched_once("receivers", &key, |into| {
             if Language::Python.is_there() {
                 let mut pip = Command::new("python3");
                 pip.args(["-m", "pip", "install", "-q", "--disable-pip-version-check", "--target"]);
-                run(pip.arg(scratch.path().join("python")).arg("-r").arg(requirements));
+                run(pip.arg(into.join("python")).arg("-r").arg(&requirements), "");
             }
             if Language::Node.is_there() {
-                let node = scratch.path().join("node");
+                let node = into.join("node");
                 fs::create_dir(&node).expect("a new folder is writable");
-                fs::copy(package, node.join("package.json")).expect("a new folder is writable");
+                fs::copy(&package, node.join("package.json")).expect("a new folder is writable");
                 let mut npm = Command::new("npm");
                 npm.args(["install", "--silent", "--no-audit", "--no-fund", "--ignore-scripts"]);
-                run(npm.current_dir(&node));
+                run(npm.current_dir(&node), "");
             }
-            fs::rename(scratch.keep(), &libraries).expect("a folder can be renamed beside itself");
-        }
-        libraries
+        })
     });
     &LIBRARIES
-}
-
-fn run(command: &mut Command) {
-    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    assert!(
-        output.status.success(),
-        "{command:?}: {}\n{}{}",
-        output.status,
-        String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr)
-    );
 }

@@ -54,6 +54,13 @@ impl Scope {
         }
     }
 
+    /// The plain names of a broker of the test's own.
+    pub fn plain(broker: &Broker) -> Self {
+        let bootstrap = broker.bootstrap();
+        let producer = Producer::new(&bootstrap);
+        Self { bootstrap, prefix: String::new(), producer }
+    }
+
     /// Returns the broker's `host:port`.
     pub fn bootstrap(&self) -> &str {
         &self.bootstrap

@@ -20,7 +20,7 @@ fn scripts(language: &str) -> PathBuf {
 /// # Panics
 ///
 /// When it can't be run or fails; the message shows what it said.
-fn run(command: &mut Command, input: &str) -> String {
+pub(super) fn run(command: &mut Command, input: &str) -> String {
     let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
     let mut child = child.unwrap_or_else(|error| panic!("{command:?} can't be run: {error}"));
     let mut stdin = child.stdin.take().expect("it is piped");

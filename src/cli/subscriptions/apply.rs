@@ -126,8 +126,7 @@ fn judge(
 /// Returns the subscriptions that are not among the entries.
 fn not_in<'r>(rows: &'r [Row], entries: &[Entry]) -> Vec<(SubscriptionId, &'r Row)> {
     let given: HashSet<&SubscriptionId> = entries.iter().map(|entry| &entry.id).collect();
-    let id = |row: &Row| SubscriptionId::parse(std::str::from_utf8(&row.key).ok()?).ok();
-    let ids = rows.iter().filter_map(|row| Some((id(row)?, row)));
+    let ids = rows.iter().filter_map(|row| Some((SubscriptionId::from_key(&row.key)?, row)));
     ids.filter(|(id, _)| !given.contains(id)).collect()
 }
 

@@ -82,7 +82,7 @@ impl<'r> Definition<'r> {
         rules: &Rules,
         statuses: &HashMap<SubscriptionId, Status>,
     ) -> Option<Self> {
-        let id = SubscriptionId::parse(std::str::from_utf8(&row.key).ok()?).ok()?;
+        let id = SubscriptionId::from_key(&row.key)?;
         let parsed = Subscription::parse(id.clone(), &row.value, row.offset, rules);
         let parsed = parsed.map_err(|broken| broken.iter().map(ToString::to_string).collect());
         // A status speaks of one definition only.

@@ -148,7 +148,7 @@ pub(super) fn re_encrypt(connection: &Connection, out: &mut impl Write) -> Resul
     let (rows, writer) = (read(connection)?, Writer::new(connection)?);
     let mut problems = Vec::new();
     for row in &rows {
-        let id = std::str::from_utf8(&row.key).ok().and_then(|key| SubscriptionId::parse(key).ok());
+        let id = SubscriptionId::from_key(&row.key);
         let (Some(id), Ok(mut document)) = (id, serde_json::from_slice::<Value>(&row.value)) else {
             continue;
         };

@@ -124,7 +124,7 @@ impl Engine {
             return;
         };
         let alone = self.policy.retry.wish_of(&attempted);
-        self.lanes.landed(&delivery.subscription, &attempted, alone, now);
+        self.lanes.landed(subscription, &attempted, alone, now);
         self.partition(delivery.partition).in_air -= 1;
         if let Err(Failure { reason: reason @ Reason::Filtered, .. }) = &attempted.end {
             // Nothing was to be sent, and so nothing was: no attempt.

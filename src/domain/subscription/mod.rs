@@ -51,6 +51,11 @@ impl SubscriptionId {
         if fits { Ok(Self(text.into())) } else { Err(BadId) }
     }
 
+    /// Reads the id that a record's key is; `None` if it is none.
+    pub fn from_key(key: &[u8]) -> Option<Self> {
+        Self::parse(std::str::from_utf8(key).ok()?).ok()
+    }
+
     /// Returns the id's text.
     pub fn as_str(&self) -> &str {
         &self.0

@@ -8,7 +8,10 @@
 //! | `/slow/…` | 200 after 50 ms |
 //! | `/flaky/…` | 503 to one in five, by webhook-id and attempt; 200 to the others |
 //! | `/timed/…` | 200 at once; the time since the event's `data.at` is kept |
+//! | `/fail/…` | 500 at once |
+//! | `/late/…` | 200 after 2 s |
 //! | `/hang/…` | never |
+//! | `/cold/…` | 503 while it is away; then 200 after 20 ms, timed, and 503 to more at once than 32 and as many as it has served since |
 //!
 //! A GET is for the benchmark itself: see [`crate::receiver`].
 
@@ -34,6 +37,11 @@ use crate::receiver::{Latency, Report};
 use crate::usage;
 
 const SLOW: Duration = Duration::from_millis(50);
+const LATE: Duration = Duration::from_secs(2);
+
+/// What a receiver that has just come back takes for a request, and how many at once it is warm for.
+const WARM: Duration = Duration::from_millis(20);
+const WARM_FOR: usize = 32;
 
 /// The most latencies that are kept.
 const LATENCIES_MAX: usize = 1_000_000;
@@ -78,6 +86,15 @@ struct Tally {
     /// Processes whose CPU time is read when the first request comes.
     watch: Vec<u32>,
     latencies: Vec<Latency>,
+    cold: Cold,
+}
+
+/// What an endpoint is that comes and goes.
+#[derive(Default)]
+struct Cold {
+    is_away: bool,
+    at_once: usize,
+    served: usize,
 }
 
 impl State {
@@ -114,6 +131,24 @@ impl State {
     }
 }
 
+impl Tally {
+    /// Takes a request in, if the endpoint is there and has not been overrun.
+    fn enter(&mut self) -> bool {
+        if self.cold.is_away {
+            return false;
+        }
+        let enters = self.cold.at_once < WARM_FOR + self.cold.served;
+        self.cold.at_once += usize::from(enters);
+        self.report.overrun += usize::from(!enters);
+        enters
+    }
+
+    fn leave(&mut self) {
+        self.cold.at_once -= 1;
+        self.cold.served += 1;
+    }
+}
+
 async fn handle(
     request: Request<Incoming>,
     state: &State,
@@ -127,7 +162,11 @@ async fn handle(
     let (key, dice) = (hash(id, parts.uri.path().as_bytes()), hash(id, attempt));
     state.arrived(attempt == b"1" || attempt.is_empty());
     let path = parts.uri.path();
-    if path.starts_with("/timed/") {
+    let is_cold = path.starts_with("/cold/");
+    if is_cold && !state.tally().enter() {
+        return Ok(answer(StatusCode::SERVICE_UNAVAILABLE, Bytes::new()));
+    }
+    if path.starts_with("/timed/") || is_cold {
         let bytes = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
         time(&bytes, state);
     } else {
@@ -136,8 +175,16 @@ async fn handle(
     if path.starts_with("/flaky/") && dice.is_multiple_of(5) {
         return Ok(answer(StatusCode::SERVICE_UNAVAILABLE, Bytes::new()));
     }
+    if path.starts_with("/fail/") {
+        return Ok(answer(StatusCode::INTERNAL_SERVER_ERROR, Bytes::new()));
+    }
     if path.starts_with("/slow/") {
         tokio::time::sleep(SLOW).await;
+    } else if path.starts_with("/late/") {
+        tokio::time::sleep(LATE).await;
+    } else if is_cold {
+        tokio::time::sleep(WARM).await;
+        state.tally().leave();
     } else if path.starts_with("/hang/") {
         pending::<()>().await;
     }
@@ -172,6 +219,10 @@ fn control(path: &str, query: Option<&str>, state: &State) -> Response<Full<Byte
             let watch = order.filter(|(name, _)| name == "watch");
             let watch = watch.filter_map(|(_, pid)| pid.parse().ok()).collect();
             *tally = Tally { watch, ..Tally::default() };
+            Ok(Vec::new())
+        }
+        "/away" | "/back" => {
+            tally.cold.is_away = path == "/away";
             Ok(Vec::new())
         }
         "/report" => serde_json::to_vec(&tally.report),

@@ -1,4 +1,5 @@
-//! One endpoint harms nobody: what the others lose by one that hangs, and what large bodies take of memory.
+//! One endpoint harms nobody: what the others lose by those that hang, fail or are slow, how one that was away comes
+//! back, and what large bodies take of memory.
 
 use std::time::Duration;
 
@@ -7,7 +8,8 @@ use serde_json::json;
 use crate::Scale;
 use crate::event::{self, KIB};
 use crate::figures::{self, Bar, Series, judge, ratios, row};
-use crate::pace::{self, Pacer, Quantiles};
+use crate::pace::{self, Pacer, Quantiles, micros};
+use crate::receiver::Latency;
 use crate::stage::{Cast, Stage};
 use crate::support::record::Draft;
 
@@ -51,13 +53,123 @@ fn paced(topic: &Stage, scale: Scale, other: impl Fn(&Cast) -> Option<Draft>) ->
     let cast = topic.cast(|setup| setup).subscribed("/timed/s0", json!({}));
     cast.write(other(&cast));
     let connector = cast.start();
-    topic.receiver.reset(&[]);
-    let mut pacer = Pacer::new(topic);
-    pacer.warm_up();
-    let began = pacer.run(span);
-    let quantiles = Quantiles::within(&pacer.arrivals(), began, span);
+    let quantiles = Quantiles::of(topic, span);
     drop(connector);
     quantiles
+}
+
+/// A thousand endpoints, of which 100 fail, 100 take 2 s and 10 hang, beside the others alone.
+pub fn crowd(scale: Scale) {
+    const ALL: usize = 1_000;
+    const HEALTHY: usize = 790;
+    const RATE: u32 = 2_000;
+    let span = Duration::from_secs(30) / scale.divisor();
+    figures::heading(
+        "crowd",
+        &format!("{RATE} events/s to {ALL} endpoints in turn: 100 fail, 100 take 2 s, 10 hang"),
+    );
+    let stage = Stage::new(4);
+    let run = |count: usize| {
+        let topic = stage.beside(4);
+        let cast = topic.cast(|setup| setup);
+        cast.write((0..count).map(|n| {
+            let path = match n {
+                0..HEALTHY => "timed",
+                HEALTHY..890 => "fail",
+                890..990 => "late",
+                _ => "hang",
+            };
+            let (id, event_type) = (format!("s{n}"), format!("t.k{n}"));
+            cast.subscription(&id, &format!("/{path}/{id}"), &[&event_type], json!({}))
+        }));
+        let connector = cast.start();
+        let pacer = Pacer::new(&topic).paced(Duration::from_secs(1) / RATE, ALL, HEALTHY);
+        let quantiles = Quantiles::by(pacer, span);
+        drop(connector);
+        quantiles
+    };
+    let (mut beside, mut alone) = (Vec::new(), Vec::new());
+    for _ in 0..scale.rounds() {
+        alone.push(run(HEALTHY));
+        beside.push(run(ALL));
+    }
+    pace::row("healthy beside the others", &beside);
+    pace::row("healthy alone", &alone);
+    let p99 = ratios(&beside, &alone, |quantiles: &Quantiles| quantiles.p99);
+    judge("p99 / alone", &p99, Bar::AtMost(2.0));
+}
+
+/// An endpoint with a backlog that is away for 10 s, and overrun by many requests at once when it has just come back.
+pub fn recovery(scale: Scale) {
+    const AWAY: Duration = Duration::from_secs(10);
+    let events = scale.of(100_000);
+    figures::heading(
+        "recovery",
+        &format!("{events} events to an endpoint that is away for {AWAY:?}, then takes 20 ms"),
+    );
+    let stage = Stage::new(4).filled(events, KIB);
+    let (mut back, mut usual, mut overrun) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..scale.rounds() {
+        let run = |away: Option<Duration>| {
+            let cast = stage.cast(|setup| setup).subscribed("/cold/s0", json!({}));
+            let receiver = &stage.receiver;
+            receiver.reset(&[]);
+            if away.is_some() {
+                receiver.go_away();
+            }
+            let connector = cast.start();
+            if let Some(away) = away {
+                std::thread::sleep(away);
+                receiver.come_back();
+            }
+            let report = receiver.wait_distinct(events);
+            drop(connector);
+            (Arrivals::of(&receiver.latencies()), report.overrun)
+        };
+        let (arrivals, _) = run(None);
+        let full = arrivals.most();
+        let (arrivals, over) = run(Some(AWAY));
+        usual.push(full);
+        back.push(arrivals.reach(full * 0.9));
+        overrun.push(over as f64);
+    }
+    println!("  full speed {} deliveries/s", Series::of(&usual, |rate| *rate));
+    judge("at full speed after, s", &Series::of(&back, |seconds| *seconds), Bar::AtMost(5.0));
+    judge("overrun, requests", &Series::of(&overrun, |count| *count), Bar::AtMost(0.0));
+}
+
+/// How many deliveries there were in each part of the time since the first.
+struct Arrivals(Vec<usize>);
+
+impl Arrivals {
+    const PART: Duration = Duration::from_millis(250);
+
+    fn of(latencies: &[Latency]) -> Self {
+        let first = latencies.iter().map(Latency::arrived).min().unwrap_or(0);
+        let mut parts = Vec::new();
+        for latency in latencies {
+            let part = (latency.arrived() - first) / micros(Self::PART);
+            let part = usize::try_from(part).expect("it doesn't run that long");
+            parts.resize(parts.len().max(part + 1), 0);
+            parts[part] += 1;
+        }
+        Self(parts)
+    }
+
+    fn rates(&self) -> impl Iterator<Item = f64> {
+        self.0.iter().map(|count| *count as f64 / Self::PART.as_secs_f64())
+    }
+
+    /// Returns the rate that is reached in half of the parts.
+    fn most(&self) -> f64 {
+        self.rates().collect::<Series>().median()
+    }
+
+    /// Returns the seconds after which a rate is reached.
+    fn reach(&self, rate: f64) -> f64 {
+        let part = self.rates().position(|reached| reached >= rate);
+        part.map_or(f64::INFINITY, |part| (part + 1) as f64 * Self::PART.as_secs_f64())
+    }
 }
 
 /// Bodies of 1 MiB, against the budget of bytes in flight.

@@ -27,12 +27,12 @@ pub fn steady(scale: Scale) {
             url: topic.receiver.url("/timed/plain"),
             in_flight: IN_FLIGHT,
         }));
-        plain.push(quantiles(&topic, span));
+        plain.push(Quantiles::of(&topic, span));
         drop(worker);
         let topic = stage.beside(4);
         let cast = topic.cast(|setup| setup).subscribed("/timed/s0", json!({}));
         let connector = cast.start();
-        ours.push(quantiles(&topic, span));
+        ours.push(Quantiles::of(&topic, span));
         drop(connector);
     }
     pace::row("connector", &ours);
@@ -41,14 +41,6 @@ pub fn steady(scale: Scale) {
     let p99 = ratios(&ours, &plain, |quantiles: &Quantiles| quantiles.p99);
     judge("p50 / consume and post", &p50, Bar::AtMost(1.15));
     judge("p99 / consume and post", &p99, Bar::AtMost(1.5));
-}
-
-fn quantiles(topic: &Stage, span: Duration) -> Quantiles {
-    topic.receiver.reset(&[]);
-    let mut pacer = Pacer::new(topic);
-    pacer.warm_up();
-    let began = pacer.run(span);
-    Quantiles::within(&pacer.arrivals(), began, span)
 }
 
 /// With 10,000 subscriptions changed within one second, none of which gets an event.

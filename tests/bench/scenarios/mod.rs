@@ -13,7 +13,7 @@ use crate::Scale;
 type Scenario = (&'static str, fn(Scale));
 
 /// All scenarios in the order in which they are played.
-pub const SCENARIOS: [Scenario; 17] = [
+pub const SCENARIOS: [Scenario; 19] = [
     ("backlog", backlog::at_once),
     ("slow", backlog::slow),
     ("flaky", backlog::flaky),
@@ -26,6 +26,8 @@ pub const SCENARIOS: [Scenario; 17] = [
     ("wheel", standing::wheel),
     ("idle", standing::idle),
     ("hanging", lanes::hanging),
+    ("crowd", lanes::crowd),
+    ("recovery", lanes::recovery),
     ("large", lanes::large),
     ("matched", growth::matched),
     ("bodies", growth::bodies),

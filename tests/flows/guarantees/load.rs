@@ -60,27 +60,9 @@ impl Load {
         self.events * self.fan_out
     }
 
-    /// Waits until the audit tells of every delivery, and returns how often each was delivered by it.
-    pub fn audited(&self, flow: &Fixture) -> BTreeMap<(String, String), u32> {
-        let mut delivered: BTreeMap<(String, String), u32> = BTreeMap::new();
-        let mut looked_at = 0;
-        flow.scope.wait_for("audit", LONG, |records: &[Record]| {
-            for record in &records[looked_at..] {
-                let audit: Value = record.json();
-                if audit["outcome"] == "delivered" {
-                    let text = |name: &str| audit[name].as_str().unwrap_or_default().to_owned();
-                    *delivered.entry((text("eventId"), text("subscriptionId"))).or_default() += 1;
-                }
-            }
-            looked_at = records.len();
-            delivered.len() >= self.deliveries()
-        });
-        delivered
-    }
-
     /// Checks that nothing is lost and each outcome is written once, and returns the requests that were made again.
     pub fn check(&self, flow: &Fixture, receiver: &Receiver) -> Vec<Repeat> {
-        let audited = self.audited(flow);
+        let audited = audited(flow, self.deliveries());
         assert_eq!(audited.len(), self.deliveries(), "the audit misses deliveries");
         let doubles: Vec<_> = audited.iter().filter(|(_, count)| **count != 1).take(5).collect();
         assert!(doubles.is_empty(), "the audit has doubles: {doubles:?}");
@@ -96,6 +78,25 @@ impl Load {
         assert_eq!(last.len(), self.deliveries(), "deliveries never reached the receiver");
         repeats
     }
+}
+
+/// Waits until the audit tells of so many deliveries, and returns how often each was delivered by it: event and
+/// subscription.
+pub fn audited(flow: &Fixture, deliveries: usize) -> BTreeMap<(String, String), u32> {
+    let mut delivered: BTreeMap<(String, String), u32> = BTreeMap::new();
+    let mut looked_at = 0;
+    flow.scope.wait_for("audit", LONG, |records: &[Record]| {
+        for record in &records[looked_at..] {
+            let audit: Value = record.json();
+            if audit["outcome"] == "delivered" {
+                let text = |name: &str| audit[name].as_str().unwrap_or_default().to_owned();
+                *delivered.entry((text("eventId"), text("subscriptionId"))).or_default() += 1;
+            }
+        }
+        looked_at = records.len();
+        delivered.len() >= deliveries
+    });
+    delivered
 }
 
 /// A request that was made though the same had been received before.

@@ -1,4 +1,4 @@
-//! The breaker of a lane: after trouble nothing is sent for a while, and then one attempt to see.
+//! A breaker: after trouble nothing is sent for a while, and then one attempt to see.
 
 use std::time::Duration;
 
@@ -24,17 +24,17 @@ pub(super) enum Breaker {
     Probing { wait: Duration },
 }
 
-/// What a breaker says to an attempt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What a breaker says to an attempt; of two, the greater one holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Pass {
     /// Go.
     Free,
     /// Go alone.
     Probe,
-    /// Not before then.
-    Not(Timestamp),
     /// Not before the one under way has ended.
     NotYet,
+    /// Not before then.
+    Not(Timestamp),
 }
 
 impl Default for Breaker {
@@ -104,6 +104,16 @@ impl Breaker {
         if let Self::Probing { wait } = *self {
             *self = Self::Open { until: Timestamp::MIN, wait };
         }
+    }
+
+    /// Tells whether attempts are made freely.
+    pub(super) fn is_closed(&self) -> bool {
+        matches!(self, Self::Closed { .. })
+    }
+
+    /// Tells whether one attempt is under way to see.
+    pub(super) fn is_probing(&self) -> bool {
+        matches!(self, Self::Probing { .. })
     }
 
     /// Tells whether nothing is known that is worth keeping.

@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::breaker::{Breaker, Pass};
+use super::breaker::Pass;
 use super::limit::{Experience, Limit};
 use super::rate::Rate;
+use super::sites::Sites;
 use crate::domain::engine::{Delivery, PartitionId};
 use crate::domain::outcome::Attempted;
 use crate::domain::subscription::Subscription;
@@ -44,8 +45,10 @@ pub(super) enum Gate {
     Away(Timestamp),
     /// Nothing before then.
     Sleep(Timestamp),
-    /// Nothing before an attempt has ended.
+    /// Nothing before one of its attempts has ended.
     Shut,
+    /// Nothing before the probe of its endpoint or origin has ended.
+    Probed,
 }
 
 #[derive(Debug)]
@@ -53,10 +56,9 @@ pub(super) struct Lane {
     pub(super) queue: VecDeque<Delivery>,
     pub(super) in_flight: u32,
     pub(super) place: Place,
-    pub(super) tenant: Option<Arc<str>>,
+    pub(super) subscription: Option<Arc<Subscription>>,
     limit: Limit,
     rate: Option<Rate>,
-    breaker: Breaker,
     /// Seconds between two ends, and when the last one was.
     pace: f64,
     landed_at: Timestamp,
@@ -68,7 +70,7 @@ pub(super) struct Lane {
 
 impl Lane {
     pub(super) fn new(
-        subscription: Option<&Subscription>,
+        subscription: Option<&Arc<Subscription>>,
         max: NonZeroU32,
         now: Timestamp,
     ) -> Self {
@@ -76,10 +78,9 @@ impl Lane {
             queue: VecDeque::new(),
             in_flight: 0,
             place: Place::Aside,
-            tenant: subscription.and_then(|it| it.tenant.clone()),
+            subscription: subscription.cloned(),
             limit: Limit::new(subscription.and_then(|it| it.max_in_flight), max),
             rate: subscription.and_then(|it| it.rate_limit).map(Rate::new),
-            breaker: Breaker::default(),
             pace: 0.0,
             landed_at: now,
             overflows: false,
@@ -89,10 +90,9 @@ impl Lane {
 
     /// Takes over what a new definition says, or that there is none, and forgets what is known of the endpoint: it may
     /// be another one now.
-    pub(super) fn renew(&mut self, subscription: Option<&Subscription>, max: NonZeroU32) {
-        self.breaker = Breaker::default();
+    pub(super) fn renew(&mut self, subscription: Option<&Arc<Subscription>>, max: NonZeroU32) {
         self.limit = Limit::new(subscription.and_then(|it| it.max_in_flight), max);
-        self.tenant = subscription.and_then(|it| it.tenant.clone());
+        self.subscription = subscription.cloned();
         match (&mut self.rate, subscription.and_then(|it| it.rate_limit)) {
             // What was sent just now counts, or writing a definition again and again would be a way around.
             (Some(rate), Some(limit)) => rate.set(limit),
@@ -101,11 +101,11 @@ impl Lane {
     }
 
     /// Tells what a turn is good for. What would wait for at least `away` leaves memory.
-    pub(super) fn gate(&self, now: Timestamp, away: Duration) -> Gate {
-        match self.breaker.pass(now) {
+    pub(super) fn gate(&self, sites: &Sites, now: Timestamp, away: Duration) -> Gate {
+        match self.pass(sites, now) {
             Pass::Not(until) if tiers::until(until, now) >= away => return Gate::Away(until),
             Pass::Not(until) => return Gate::Sleep(until),
-            Pass::NotYet => return Gate::Shut,
+            Pass::NotYet => return Gate::Probed,
             Pass::Free if self.in_flight >= self.limit.get() => return Gate::Shut,
             Pass::Free | Pass::Probe => {}
         }
@@ -118,47 +118,41 @@ impl Lane {
     /// Takes note of an attempt that starts.
     pub(super) fn started(&mut self, now: Timestamp) {
         self.in_flight += 1;
-        self.breaker.started();
+        self.limit.started(self.in_flight);
         if let Some(rate) = &mut self.rate {
             rate.started(now);
         }
     }
 
     /// Takes note of how an attempt ended.
-    pub(super) fn learn(&mut self, attempted: &Attempted, alone: Option<Duration>, now: Timestamp) {
+    pub(super) fn learn(&mut self, attempted: &Attempted, now: Timestamp) {
         let since = tiers::until(now, self.landed_at).as_secs_f64();
         self.pace += (since - self.pace) * PACE;
         self.landed_at = now;
         if let Some(experience) = experience(attempted) {
             self.limit.learn(experience, self.in_flight);
-            match experience {
-                Experience::Answered(_) => {
-                    if self.breaker.answered() {
-                        self.limit.restart();
-                    }
-                }
-                Experience::Troubled | Experience::TooMuch => self.breaker.troubled(now),
-            }
-        }
-        if let Some(alone) = alone {
-            self.breaker.asked(now, alone);
         }
     }
 
-    /// Takes note of an attempt of whose end nobody will be told.
-    pub(super) fn abandoned(&mut self) {
-        self.breaker.abandoned();
+    /// Begins with few attempts again: the endpoint was away.
+    pub(super) fn begin_again(&mut self) {
+        self.limit.restart();
     }
 
     /// Tells whether nothing is lost with it.
     pub(super) fn is_idle(&self) -> bool {
         let empty = self.queue.is_empty() && self.in_flight == 0 && self.place == Place::Aside;
-        empty && self.breaker.is_fresh() && self.rate.is_none()
+        empty && self.rate.is_none()
     }
 
-    /// Tells whether the endpoint is left alone.
-    pub(super) fn is_open(&self) -> bool {
-        matches!(self.breaker, Breaker::Open { .. } | Breaker::Probing { .. })
+    /// Tells whether its endpoint or origin is left alone.
+    pub(super) fn is_left_alone(&self, sites: &Sites) -> bool {
+        self.subscription.as_ref().is_some_and(|it| sites.are_left_alone(&it.url))
+    }
+
+    /// Tells what its endpoint and origin allow. Where there is no subscription any more, nothing is sent to them.
+    fn pass(&self, sites: &Sites, now: Timestamp) -> Pass {
+        self.subscription.as_ref().map_or(Pass::Free, |it| sites.pass(&it.url, now))
     }
 
     /// Returns how many deliveries of a partition it holds up: it has more than it sends soon, and its turn isn't

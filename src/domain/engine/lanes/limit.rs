@@ -57,6 +57,9 @@ pub(super) struct Adaptive {
     max: NonZeroU32,
     /// Whether nothing has been wrong yet.
     is_new: bool,
+    /// Whether the limit was reached in this round, or the one before: what isn't used says nothing of whether more
+    /// would be too much.
+    is_reached: [bool; 2],
     /// Answers of this round, and how many of them were none.
     answers: u32,
     troubled: u32,
@@ -82,6 +85,13 @@ impl Limit {
         }
     }
 
+    /// Takes note of an attempt that starts and with which so many are in flight.
+    pub(super) fn started(&mut self, in_flight: u32) {
+        if let Self::Adaptive(adaptive) = self {
+            adaptive.is_reached[0] |= in_flight >= adaptive.get();
+        }
+    }
+
     /// Takes note of how an attempt went while so many were in flight, itself included.
     pub(super) fn learn(&mut self, experience: Experience, in_flight: u32) {
         if let Self::Adaptive(adaptive) = self {
@@ -100,7 +110,16 @@ impl Limit {
 impl Adaptive {
     fn new(max: NonZeroU32) -> Self {
         let limit = INITIAL.min(max.get().into());
-        Self { limit, max, is_new: true, answers: 0, troubled: 0, usual: None, present: 0.0 }
+        Self {
+            limit,
+            max,
+            is_new: true,
+            is_reached: [false; 2],
+            answers: 0,
+            troubled: 0,
+            usual: None,
+            present: 0.0,
+        }
     }
 
     fn get(&self) -> u32 {
@@ -121,8 +140,13 @@ impl Adaptive {
             } else if self.is_slow(TOO_SLOW) {
                 self.lower(LOWER);
             }
-            (self.answers, self.troubled) = (0, 0);
+            self.begin_round();
         }
+    }
+
+    fn begin_round(&mut self) {
+        (self.answers, self.troubled) = (0, 0);
+        self.is_reached = [false, self.is_reached[0]];
     }
 
     fn answered(&mut self, latency: Duration, in_flight: u32) {
@@ -136,9 +160,7 @@ impl Adaptive {
                 self.present += (seconds - self.present) * WEIGHT;
             }
         }
-        // What isn't used says nothing of whether more would be too much.
-        let is_used = in_flight * 2 >= self.get();
-        if is_used && !self.is_slow(SLOW) {
+        if self.is_reached.contains(&true) && !self.is_slow(SLOW) {
             let step = if self.is_new { 1.0 } else { 1.0 / self.limit };
             self.limit = (self.limit + step).min(self.max.get().into());
         }
@@ -152,6 +174,6 @@ impl Adaptive {
     fn lower(&mut self, factor: f64) {
         self.limit = (self.limit * factor).max(1.0);
         self.is_new = false;
-        (self.answers, self.troubled) = (0, 0);
+        self.begin_round();
     }
 }

@@ -2,14 +2,15 @@
 //!
 //! A lane has a place in the ring while it can send; so a subscription with a thousand waiting deliveries gets one turn
 //! when another with a single one gets one. It can't while its limit of attempts in flight is reached, its rate is used
-//! up, or its breaker is open: then it holds no slot that another could use. What would wait long goes to the tiers: all
-//! of a lane whose breaker is open, and the oldest of one that holds up a partition's window while others could go on.
+//! up, or a breaker is open: then it holds no slot that another could use. What would wait long goes to the tiers: all
+//! of a lane whose endpoint is left alone, and the oldest of one that holds up a partition's window while others could go on.
 
 mod breaker;
 mod lane;
 mod limit;
 mod rate;
 mod ring;
+mod sites;
 #[cfg(test)]
 mod tests;
 
@@ -28,6 +29,7 @@ use crate::domain::subscription::{Subscription, SubscriptionId};
 use lane::{Gate, Lane, Place};
 pub use ring::Fairness;
 use ring::Ring;
+use sites::{Learnt, Sites};
 
 /// What a turn came to.
 #[derive(Debug)]
@@ -45,13 +47,14 @@ pub struct LaneCounts {
     pub active: usize,
     /// Those whose rate is used up.
     pub limited: usize,
-    /// Those whose endpoint is left alone.
+    /// Endpoints and origins that are left alone.
     pub open: usize,
 }
 
 #[derive(Debug)]
 pub(super) struct Lanes {
     lanes: FxHashMap<SubscriptionId, Lane>,
+    sites: Sites,
     ring: Ring,
     asleep: BTreeSet<(Timestamp, SubscriptionId)>,
     queued: usize,
@@ -63,8 +66,8 @@ pub(super) struct Lanes {
 
 impl Lanes {
     pub(super) fn new(max: NonZeroU32, away: Duration, fairness: Fairness) -> Self {
-        let (lanes, asleep) = Default::default();
-        Self { lanes, ring: Ring::new(fairness), asleep, queued: 0, max, away }
+        let (lanes, sites, asleep) = Default::default();
+        Self { lanes, sites, ring: Ring::new(fairness), asleep, queued: 0, max, away }
     }
 
     /// Queues a delivery to a subscription, if there is one still; or returns it with the time until which it is to
@@ -79,7 +82,7 @@ impl Lanes {
         let id = delivery.subscription.clone();
         let max = self.max;
         let lane = self.lanes.entry(id.clone());
-        let lane = lane.or_insert_with(|| Lane::new(subscription.map(Arc::as_ref), max, now));
+        let lane = lane.or_insert_with(|| Lane::new(subscription, max, now));
         if let Some(until) = lane.overflow(self.away, now) {
             return Some((delivery, until));
         }
@@ -100,9 +103,15 @@ impl Lanes {
                 self.forget_if_idle(&id);
                 continue;
             }
-            let gate = lane.gate(now, self.away);
+            let gate = lane.gate(&self.sites, now, self.away);
             match gate {
                 Gate::Shut => continue,
+                Gate::Probed => {
+                    let subscription = lane.subscription.as_ref();
+                    let subscription = subscription.expect("a probe is somebody's");
+                    self.sites.wait(&subscription.url, &id);
+                    continue;
+                }
                 Gate::Sleep(until) => {
                     lane.place = Place::Asleep(until);
                     self.asleep.insert((until, id));
@@ -118,6 +127,9 @@ impl Lanes {
                 return Some(Turn::Away(delivery, until));
             }
             lane.started(now);
+            if let Some(subscription) = &lane.subscription {
+                self.sites.started(&subscription.url);
+            }
             self.offer_turn(&id);
             return Some(Turn::Attempt(delivery));
         }
@@ -126,25 +138,39 @@ impl Lanes {
     /// Takes note of how a delivery's attempt ended; `alone` is how long the endpoint wants to be left alone.
     pub(super) fn landed(
         &mut self,
-        id: &SubscriptionId,
+        subscription: &Subscription,
         attempted: &Attempted,
         alone: Option<Duration>,
         now: Timestamp,
     ) {
-        self.lane(id).learn(attempted, alone, now);
-        self.let_go(id);
+        let Subscription { id, url, .. } = subscription;
+        let learnt = self.sites.learn(url, attempted, alone, now);
+        let lane = self.lane(id);
+        lane.learn(attempted, now);
+        if learnt.has_recovered {
+            lane.begin_again();
+        }
+        self.let_go(id, learnt);
     }
 
     /// Takes note that a delivery that was taken comes to nothing.
     pub(super) fn abandoned(&mut self, id: &SubscriptionId) {
-        self.lane(id).abandoned();
-        self.let_go(id);
+        let subscription = self.lane(id).subscription.clone();
+        let learnt = subscription.map(|it| self.sites.abandoned(&it.url));
+        self.let_go(id, learnt.unwrap_or_default());
     }
 
-    fn let_go(&mut self, id: &SubscriptionId) {
+    fn let_go(&mut self, id: &SubscriptionId, learnt: Learnt) {
         self.lane(id).in_flight -= 1;
         self.offer_turn(id);
         self.forget_if_idle(id);
+        self.free(learnt);
+    }
+
+    fn free(&mut self, learnt: Learnt) {
+        for id in learnt.freed {
+            self.offer_turn(&id);
+        }
     }
 
     /// Lets lanes go on whose time has come.
@@ -163,15 +189,27 @@ impl Lanes {
     }
 
     /// Begins anew with a subscription that was written again, or deleted.
-    pub(super) fn renew(&mut self, id: &SubscriptionId, subscription: Option<&Subscription>) {
-        let Some(lane) = self.lanes.get_mut(id) else { return };
+    pub(super) fn renew(&mut self, id: &SubscriptionId, subscription: Option<&Arc<Subscription>>) {
+        let Some(lane) = self.lanes.get_mut(id) else {
+            return self.forget_sites(subscription);
+        };
+        let before = lane.subscription.clone();
         lane.renew(subscription, self.max);
         if let Place::Asleep(until) = lane.place {
             lane.place = Place::Aside;
             self.asleep.remove(&(until, id.clone()));
         }
+        self.forget_sites(before.as_ref());
+        self.forget_sites(subscription);
         self.offer_turn(id);
         self.forget_if_idle(id);
+    }
+
+    fn forget_sites(&mut self, subscription: Option<&Arc<Subscription>>) {
+        if let Some(subscription) = subscription {
+            let learnt = self.sites.forget(&subscription.url);
+            self.free(learnt);
+        }
     }
 
     /// Returns the lane that holds up most of a partition's so many open deliveries, if there is one.
@@ -220,10 +258,10 @@ impl Lanes {
 
     /// Counts the lanes.
     pub(super) fn counts(&self) -> LaneCounts {
-        let mut counts = LaneCounts::default();
+        let mut counts = LaneCounts { open: self.sites.left_alone(), ..LaneCounts::default() };
         for lane in self.lanes.values() {
             match lane.place {
-                _ if lane.is_open() => counts.open += 1,
+                _ if lane.is_left_alone(&self.sites) => {}
                 Place::Asleep(_) => counts.limited += 1,
                 Place::InTurn => counts.active += 1,
                 Place::Aside if lane.in_flight > 0 => counts.active += 1,
@@ -241,7 +279,8 @@ impl Lanes {
         let Some(lane) = self.lanes.get_mut(id) else { return };
         if lane.place == Place::Aside && !lane.queue.is_empty() {
             lane.place = Place::InTurn;
-            self.ring.push(id.clone(), lane.tenant.as_ref());
+            let tenant = lane.subscription.as_ref().and_then(|it| it.tenant.as_ref());
+            self.ring.push(id.clone(), tenant);
         }
     }
 

@@ -5,10 +5,13 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use proptest::prelude::*;
+use url::Url;
 
 use super::breaker::{Breaker, Pass};
 use super::limit::{Experience, Limit};
 use super::rate::Rate;
+use super::sites::Sites;
+use crate::domain::outcome::{Answer, Attempted};
 use crate::domain::subscription::RateLimit;
 use crate::domain::tiers;
 
@@ -33,6 +36,7 @@ fn latency(at_ease: u32, base: Duration, in_flight: u32) -> Duration {
 fn rounds(limit: &mut Limit, count: u32, experience: impl Fn(u32) -> Experience) {
     for _ in 0..count {
         let in_flight = limit.get();
+        limit.started(in_flight);
         (0..in_flight).for_each(|_| limit.learn(experience(in_flight), in_flight));
     }
 }
@@ -79,6 +83,7 @@ fn a_limit_is_halved_by_rounds_without_answers_and_by_a_429_but_not_by_some_503(
     let one_in_five = |limit: &mut Limit| {
         for n in 0..5000 {
             let in_flight = limit.get();
+            limit.started(in_flight);
             let trouble = n % 5 == 0;
             let answer = Experience::Answered(millis(10));
             limit.learn(if trouble { Experience::Troubled } else { answer }, in_flight);
@@ -161,6 +166,37 @@ fn a_probe_whose_end_nobody_hears_is_made_again() {
     breaker.started();
     breaker.abandoned();
     assert_eq!(breaker.pass(at(1)), Pass::Probe);
+}
+
+#[test]
+fn troubled_sites_are_not_remembered_for_ever() {
+    let mut sites = Sites::default();
+    let url = |n: u64| Url::parse(&format!("https://s{n}.example.com/hooks")).expect("a URL");
+    let troubled = Attempted {
+        latency: millis(1),
+        end: Ok(Answer { status: 503, retry_after: None, excerpt: None }),
+    };
+    let mut most = 0;
+    for n in 0..10_000 {
+        // One a minute, so that sixty of them are from the last hour.
+        sites.learn(&url(n), &troubled, None, at(n * 60_000));
+        most = most.max(sites.len());
+    }
+    assert!(most <= 200, "{most}");
+}
+
+#[test]
+fn a_site_that_is_to_be_left_alone_is_remembered_for_as_long() {
+    let mut sites = Sites::default();
+    let url = |n: u64| Url::parse(&format!("https://s{n}.example.com/hooks")).expect("a URL");
+    let end = Ok(Answer { status: 503, retry_after: None, excerpt: None });
+    let troubled = Attempted { latency: millis(1), end };
+    let day = millis(24 * 3600 * 1000);
+    sites.learn(&url(0), &troubled, Some(day), at(0));
+    for n in 1..1_000 {
+        sites.learn(&url(n), &troubled, None, at(n * 60_000));
+    }
+    assert_eq!(sites.pass(&url(0), at(1_000 * 60_000)), Pass::Not(tiers::add(at(0), day)));
 }
 
 proptest! {

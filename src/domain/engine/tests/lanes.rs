@@ -4,12 +4,32 @@ use super::*;
 
 const ALONE: Duration = Duration::from_secs(7);
 
+/// So many failures in a row are enough for a breaker.
+const TROUBLES: i64 = 10;
+
 impl Rig {
     /// Ends an attempt with a 429 that names a time to be left alone for.
     fn refuse(&mut self, attempt: &Attempt, alone: Duration) {
         let answer = Answer { status: 429, retry_after: Some(alone), excerpt: None };
         let attempted = Attempted { latency: millis(10), end: Ok(answer) };
         self.engine.attempted(attempt.id, &attempt.subscription, attempted, self.now, 0.0);
+    }
+
+    /// Ends an attempt without an answer.
+    fn fail(&mut self, attempt: &Attempt, reason: Reason) {
+        let end = Err(Failure { reason, error: "it fails".into() });
+        let attempted = Attempted { latency: millis(1), end };
+        self.engine.attempted(attempt.id, &attempt.subscription, attempted, self.now, 0.0);
+    }
+
+    /// Takes up so many events of a type from an offset on, and lets their first attempts end so.
+    fn trouble(&mut self, of: PartitionId, offset: i64, event_type: &str, reason: Reason) {
+        for offset in offset..offset + TROUBLES {
+            self.event(of, offset, event_type);
+        }
+        for attempt in self.attempts() {
+            self.fail(&attempt, reason);
+        }
     }
 
     /// Takes up events of a type until the partition is full; returns the next offset.
@@ -20,6 +40,12 @@ impl Rig {
         }
         offset
     }
+}
+
+/// Two subscriptions to these URLs; `slow` wants events of type `s`, `fast` of type `f`.
+fn to(slow: &str, fast: &str) -> Vec<Arc<Subscription>> {
+    let slow = json!({"url": slow, "events": ["s"]});
+    subscriptions(&[("slow", slow), ("fast", json!({"url": fast, "events": ["f"]}))])
 }
 
 fn slow_and_fast() -> Vec<Arc<Subscription>> {
@@ -70,6 +96,24 @@ fn after_the_wait_one_probe_is_made_and_its_success_opens_the_way() {
 }
 
 #[test]
+fn an_endpoint_that_is_back_is_sent_to_in_rounds_that_double() {
+    let mut rig = Rig::new(&slow_and_fast());
+    let orders = rig.orders();
+    rig.trouble(orders, 100, "s", Reason::Reset);
+    rig.wait(seconds(1));
+    for offset in 110..400 {
+        rig.event(orders, offset, "s");
+    }
+    let mut rounds = Vec::new();
+    for _ in 0..5 {
+        let attempts = rig.attempts();
+        rounds.push(attempts.len());
+        attempts.iter().for_each(|attempt| rig.answer(attempt, 200));
+    }
+    assert_eq!(rounds, [1, 16, 32, 64, 128]);
+}
+
+#[test]
 fn what_is_our_own_fault_opens_no_breaker() {
     for reason in [Reason::Auth, Reason::Proxy, Reason::EgressRefused, Reason::Transform] {
         let mut rig = Rig::new(&slow_and_fast());
@@ -79,15 +123,117 @@ fn what_is_our_own_fault_opens_no_breaker() {
         }
         for _ in 0..2 {
             for attempt in rig.attempts() {
-                let end = Err(Failure { reason, error: "it is ours".into() });
-                let attempted = Attempted { latency: millis(1), end };
-                let subscription = &attempt.subscription;
-                rig.engine.attempted(attempt.id, subscription, attempted, rig.now, 0.0);
+                rig.fail(&attempt, reason);
             }
         }
         rig.event(orders, 120, "s");
         assert_eq!(told(&rig.attempts()), ["e120 to slow #1"], "{reason:?}");
     }
+}
+
+#[test]
+fn a_probe_that_fails_by_our_own_fault_is_made_again() {
+    let mut rig = Rig::new(&slow_and_fast());
+    let orders = rig.orders();
+    rig.trouble(orders, 100, "s", Reason::Reset);
+    rig.wait(seconds(1));
+    rig.event(orders, 110, "s");
+    rig.event(orders, 111, "s");
+    let probe = rig.attempts();
+    assert_eq!(told(&probe), ["e110 to slow #1"]);
+    rig.fail(&probe[0], Reason::Auth);
+    assert_eq!(told(&rig.attempts()), ["e111 to slow #1"]);
+}
+
+#[test]
+fn an_origin_that_cant_be_reached_is_left_alone_by_all_and_one_attempt_finds_out_for_all() {
+    for reason in [Reason::Connect, Reason::Dns] {
+        let mut rig = Rig::new(&to("https://example.com/slow", "https://example.com/fast"));
+        let orders = rig.orders();
+        rig.trouble(orders, 100, "s", reason);
+        rig.event(orders, 110, "f");
+        assert_eq!(rig.attempts().len(), 0, "{reason:?}");
+        let moved = endings(&rig.commit()).pop();
+        assert_eq!(moved.as_deref(), Some("e110 to fast: moved to tier 0"));
+        rig.wait(seconds(1));
+        for (offset, event_type) in (111..).zip(["f", "s", "f"]) {
+            rig.event(orders, offset, event_type);
+        }
+        let probe = rig.attempts();
+        assert_eq!(told(&probe), ["e111 to fast #1"]);
+        // Any answer shows that it is there.
+        rig.answer(&probe[0], 500);
+        assert_eq!(told(&rig.attempts()), ["e113 to fast #1", "e112 to slow #1"]);
+    }
+}
+
+#[test]
+fn a_probe_of_an_origin_that_fails_lets_all_wait_longer() {
+    let mut rig = Rig::new(&to("https://example.com/slow", "https://example.com/fast"));
+    let orders = rig.orders();
+    rig.trouble(orders, 100, "s", Reason::Connect);
+    rig.wait(seconds(1));
+    rig.event(orders, 110, "s");
+    rig.event(orders, 111, "f");
+    let probe = rig.attempts();
+    assert_eq!(told(&probe), ["e110 to slow #1"]);
+    rig.fail(&probe[0], Reason::Connect);
+    assert_eq!(rig.attempts().len(), 0);
+    assert!(endings(&rig.commit()).contains(&"e111 to fast: moved to tier 0".to_owned()));
+}
+
+#[test]
+fn what_an_endpoint_answers_says_nothing_of_others_at_its_origin() {
+    for reason in [Reason::Timeout, Reason::Reset, Reason::Tls, Reason::Protocol] {
+        let mut rig = Rig::new(&to("https://example.com/slow", "https://example.com/fast"));
+        let orders = rig.orders();
+        rig.trouble(orders, 100, "s", reason);
+        rig.event(orders, 110, "s");
+        rig.event(orders, 111, "f");
+        assert_eq!(told(&rig.attempts()), ["e111 to fast #1"], "{reason:?}");
+    }
+}
+
+#[test]
+fn another_port_or_scheme_is_another_origin() {
+    for fast in ["https://example.com:8443/fast", "http://example.com/fast"] {
+        let mut rig = Rig::new(&to("https://example.com/slow", fast));
+        let orders = rig.orders();
+        rig.trouble(orders, 100, "s", Reason::Connect);
+        rig.event(orders, 110, "f");
+        assert_eq!(told(&rig.attempts()), ["e110 to fast #1"], "{fast}");
+    }
+}
+
+#[test]
+fn subscriptions_to_one_url_leave_it_alone_together() {
+    let mut rig = Rig::new(&to("https://example.com/hooks", "https://example.com/hooks"));
+    let orders = rig.orders();
+    rig.event(orders, 100, "s");
+    let first = rig.attempts();
+    rig.refuse(&first[0], ALONE);
+    rig.event(orders, 101, "f");
+    assert_eq!(rig.attempts().len(), 0);
+    assert_eq!(endings(&rig.commit())[1], "e101 to fast: moved to tier 1");
+}
+
+#[test]
+fn a_probe_that_is_abandoned_or_overtaken_by_a_definition_keeps_nobody_waiting() {
+    let mut rig = Rig::new(&to("https://example.com/slow", "https://example.com/fast"));
+    let (orders, moved) = (rig.orders(), rig.moved(Role::Deliver));
+    rig.trouble(orders, 100, "s", Reason::Connect);
+    rig.wait(seconds(1));
+    let to_slow = Carried { subscription: id("slow"), ..due(rig.now) };
+    rig.delivery(moved, 100, &to_slow);
+    assert_eq!(told(&rig.attempts()), ["e100 to slow #2"]);
+    rig.event(orders, 110, "f");
+    assert_eq!(rig.attempts().len(), 0, "one finds out for all");
+    rig.engine.abandon(moved);
+    assert_eq!(told(&rig.attempts()), ["e110 to fast #1"]);
+    rig.event(orders, 111, "s");
+    assert_eq!(rig.attempts().len(), 0, "the next finds out for all");
+    rig.engine.put_subscription(subscription("fast", &json!({"events": ["f"]})), rig.now);
+    assert_eq!(told(&rig.attempts()), ["e111 to slow #1"]);
 }
 
 #[test]
@@ -113,7 +259,8 @@ fn a_definition_that_is_written_again_begins_anew() {
     rig.event(orders, 100, "s");
     let first = rig.attempts();
     rig.refuse(&first[0], ALONE);
-    rig.engine.put_subscription(subscription("slow", &json!({"events": ["s"]})), rig.now);
+    let again = slow_and_fast().swap_remove(0);
+    rig.engine.put_subscription(again, rig.now);
     rig.event(orders, 101, "s");
     assert_eq!(told(&rig.attempts()), ["e101 to slow #1"]);
 }

@@ -62,8 +62,15 @@ fn policy() -> Policy {
     }
 }
 
+/// Each has an endpoint of its own, unless its definition says which.
 fn subscriptions(definitions: &[(&str, Json)]) -> Vec<Arc<Subscription>> {
-    definitions.iter().map(|(id, changes)| subscription(id, changes)).collect()
+    let own = |(id, changes): &(&str, Json)| {
+        let mut definition = json!({"url": format!("https://{id}.example.com/hooks")});
+        let fields = definition.as_object_mut().expect("an object");
+        fields.extend(changes.as_object().expect("an object").clone());
+        subscription(id, &definition)
+    };
+    definitions.iter().map(own).collect()
 }
 
 /// One subscription, `crm`, that wants events of type `a`.

@@ -1,0 +1,182 @@
+//! The README's commands: every block of them is run in its order, as a reader would, on a broker of its own.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::Instant;
+
+use serde_json::json;
+use tempfile::TempDir;
+
+use crate::fixture::SOON;
+use crate::support::broker::Broker;
+use crate::support::connector::fetch;
+use crate::support::free_port;
+use crate::support::process::{LOOK_EVERY, Process};
+use crate::support::receiver::Receiver;
+use crate::support::record::Draft;
+use crate::support::scope::Scope;
+
+const README: &str = include_str!("../../README.md");
+
+/// What can't be run from within a test, or not on every machine, and who does it instead.
+const ELSEWHERE: [(&str, &str); 3] = [
+    ("cargo run --release -- demo", "the test of the demo, with the binary that is there"),
+    ("cargo build --release", "the benchmark"),
+    ("cargo test", "whoever reads this"),
+];
+
+/// A shell in a folder of its own, with the program on its path and what a reader would have.
+struct Shell {
+    environment: Vec<(String, String)>,
+    /// What to put for the names in the text.
+    names: Vec<(&'static str, String)>,
+    ops: SocketAddr,
+    running: Vec<Process>,
+    // After `running`, so that it is removed when nothing uses it any more.
+    folder: TempDir,
+}
+
+impl Shell {
+    fn new(names: Vec<(&'static str, String)>) -> Self {
+        let folder = tempfile::tempdir().expect("the temporary folder is writable");
+        let bin = folder.path().join("bin");
+        fs::create_dir(&bin).expect("a new folder is writable");
+        symlink(env!("CARGO_BIN_EXE_kafka-webhooks"), bin.join("kafka-webhooks"))
+            .expect("a new folder is writable");
+        let ops = SocketAddr::from(([127, 0, 0, 1], free_port()));
+        let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap_or_default());
+        let environment = [
+            ("PATH", path),
+            ("KAFKA_WEBHOOKS__OPS__LISTEN", ops.to_string()),
+            ("KAFKA_WEBHOOKS__KAFKA__INSTANCE_ID", "reader".to_owned()),
+            // What is called stands on loopback here.
+            ("KAFKA_WEBHOOKS__EGRESS__ALLOW_HTTP", "true".to_owned()),
+            ("KAFKA_WEBHOOKS__EGRESS__ALLOW", r#"["127.0.0.0/8"]"#.to_owned()),
+        ];
+        let environment = environment.map(|(name, value)| (name.to_owned(), value)).into();
+        Self { environment, names, ops, running: Vec::new(), folder }
+    }
+
+    fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Runs one line as it stands in the README.
+    fn run(&mut self, line: &str) {
+        let mut text = line.to_owned();
+        for (name, put) in &self.names {
+            text = text.replace(name, put);
+        }
+        if let Some(assignment) = text.strip_prefix("export ") {
+            let (name, _) = assignment.split_once('=').expect("it assigns something");
+            let value = self.output(&format!("{text}; printf %s \"${name}\""));
+            self.environment.push((name.to_owned(), value));
+        } else if text == "kafka-webhooks run" {
+            self.begin(&text);
+            self.wait_ready();
+        } else if text.starts_with("kafka-webhooks listen") {
+            self.begin(&text);
+        } else if !ELSEWHERE.iter().any(|(elsewhere, _)| *elsewhere == text) {
+            self.output(&text);
+        }
+    }
+
+    /// Runs a line to its end and returns what it prints.
+    ///
+    /// # Panics
+    ///
+    /// When it fails; shows what it said.
+    fn output(&self, line: &str) -> String {
+        let output = self.shell(line).stdin(Stdio::null()).output().expect("there is a shell");
+        let said = String::from_utf8_lossy(&output.stderr);
+        let told = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{line}\n{}\n{said}\n{told}", output.status);
+        told.into_owned()
+    }
+
+    /// Starts what goes on until it is ended.
+    fn begin(&mut self, line: &str) {
+        let log = self.path().join(format!("{}.log", self.running.len()));
+        let process =
+            Process::start(line, &mut self.shell(&format!("exec {line}")), &log, self.path());
+        self.running.push(process);
+    }
+
+    fn wait_ready(&mut self) {
+        let deadline = Instant::now() + SOON;
+        while !fetch(self.ops, "/ready").is_ok_and(|(status, _)| status == 200) {
+            let process = self.running.last_mut().expect("it was started");
+            assert!(process.exited().is_none(), "{}", process.last_lines());
+            assert!(Instant::now() < deadline, "{}", process.last_lines());
+            thread::sleep(LOOK_EVERY);
+        }
+    }
+
+    fn shell(&self, line: &str) -> Command {
+        let mut command = Command::new("sh");
+        command.args(["-c", line]).current_dir(self.path());
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("KAFKA_WEBHOOKS_") {
+                command.env_remove(name);
+            }
+        }
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command
+    }
+}
+
+/// Returns the README's commands in their order, each with the heading that it stands under.
+fn commands() -> Vec<(&'static str, String)> {
+    let (mut heading, mut is_block) = ("", false);
+    let (mut commands, mut begun) = (Vec::new(), String::new());
+    for line in README.lines() {
+        match line {
+            "```sh" => is_block = true,
+            "```" => is_block = false,
+            _ if !is_block => heading = line.strip_prefix("## ").unwrap_or(heading),
+            _ => {
+                let line = line.split_once("  #").map_or(line, |(command, _)| command).trim();
+                if let Some(line) = line.strip_suffix('\\') {
+                    begun += line;
+                } else if !line.is_empty() {
+                    commands.push((heading, format!("{begun}{line}")));
+                    begun.clear();
+                }
+            }
+        }
+    }
+    commands
+}
+
+#[test]
+fn every_command_of_the_readme_does_what_it_says() {
+    let broker = Broker::start();
+    let scope = Scope::plain(&broker);
+    scope.create_topic("orders", 4, &[]);
+    let receiver = Receiver::always(200);
+    let mut shell = Shell::new(vec![
+        ("localhost:9092", broker.bootstrap()),
+        ("https://example.com/hooks", receiver.url("/hooks")),
+    ]);
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/subscriptions");
+    symlink(examples, shell.path().join("subscriptions")).expect("a new folder is writable");
+    let body = r#"{"id":"evt_1","timestamp":"2025-01-15T10:30:00Z","event":"order.created","version":"1.0","data":{"orderId":1},"attempt":1,"retryable":true}"#;
+    fs::write(shell.path().join("body.json"), body).expect("a new folder is writable");
+    let event = |n| {
+        let value = json!({"id": format!("evt_{n}"), "event": "order.created", "data": n});
+        Draft::new(format!("k{n}"), value.to_string())
+    };
+    scope.produce_all("orders", (0..100).map(event));
+
+    let commands = commands();
+    let ours = commands.iter().filter(|(_, command)| command.starts_with("kafka-webhooks"));
+    assert!(ours.count() > 10, "{commands:?}");
+    for (heading, command) in &commands {
+        println!("{heading}: {command}");
+        shell.run(command);
+    }
+}
