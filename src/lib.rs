@@ -7,6 +7,8 @@
 //! - A **delivery** is one event on its way to one subscription. It is made in **attempts**, each one HTTP request.
 //! - A **lane** is what waits for one subscription, with what its endpoint takes: a limit, a rate, a breaker.
 //! - An **ending** is what a delivery comes to for now: delivered, to be retried, moved on, or a **dead letter**.
+//! - A **redrive** sends a dead letter again, a **replay** past events to one subscription: deliveries that a command
+//!   hands over in the deliver topic.
 //! - A **tier** is a retry topic whose records wait equally long; the tiers together are the **wheel**.
 //! - The **health** of a subscription is folded from what became of its deliveries, and told by its **status**.
 //! - A **batch** is endings and positions that are written in one Kafka transaction by the **ledger**.

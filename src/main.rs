@@ -28,15 +28,20 @@ fn execute(cli: &Cli) -> Result<(), Failure> {
         Command::Demo => return cli::demo::run(out),
         Command::Listen(listen) => return cli::listen::run(listen),
         Command::Verify(verify) => return cli::verify::run(verify, &mut io::stdin(), out),
+        Command::Completions(completions) => return cli::completions::print(completions, out),
         _ => {}
     }
     let config = cli::load(cli).map_err(Failure::Settings)?;
     let connection = Connection::new(&config);
     match &cli.command {
-        Command::Demo | Command::Listen(_) | Command::Verify(_) => Ok(()),
+        Command::Demo | Command::Listen(_) | Command::Verify(_) | Command::Completions(_) => Ok(()),
         Command::Run => cli::run::run(&config),
         Command::Check => cli::check::check(&connection, out),
         Command::Topics(cli::topics::Command::Create) => cli::topics::create(&connection, out),
         Command::Subscriptions(command) => cli::subscriptions::run(command, &connection, out),
+        Command::DeadLetters(command) => cli::dead_letters::run(command, &connection, out),
+        Command::Replay(replay) => cli::replay::run(replay, &connection, out),
+        Command::Deliveries(command) => cli::deliveries::run(command, &connection, out),
+        Command::Stats(stats) => cli::stats::stats(stats, &connection, out),
     }
 }

@@ -7,6 +7,9 @@ use std::process::ExitCode;
 use crate::config::Problem;
 use crate::kafka::cluster::ClusterError;
 
+/// The exit code for wrong usage, as clap's own.
+const WRONG_USAGE: u8 = 2;
+
 /// The exit code for bad settings (`EX_USAGE` of sysexits.h; clap's own 2 is for the command line).
 const BAD_SETTINGS: u8 = 64;
 
@@ -18,6 +21,8 @@ const LINES_MAX: usize = 200;
 pub enum Failure {
     /// The settings have these problems.
     Settings(Vec<Problem>),
+    /// The command line asks for what can't be; one sentence.
+    Usage(String),
     /// It failed; one sentence a line.
     Failed(Vec<String>),
     /// It failed, and its output says how.
@@ -32,10 +37,11 @@ impl Failure {
         Self::Failed(vec![sentence.into()])
     }
 
-    /// Returns the process's exit code: 64 for settings, else 1.
+    /// Returns the process's exit code: 64 for settings, 2 for usage, else 1.
     pub fn exit_code(&self) -> ExitCode {
         match self {
             Self::Settings(_) => ExitCode::from(BAD_SETTINGS),
+            Self::Usage(_) => ExitCode::from(WRONG_USAGE),
             Self::Failed(_) | Self::Told | Self::Output(_) => ExitCode::FAILURE,
         }
     }
@@ -48,6 +54,7 @@ impl fmt::Display for Failure {
             Self::Settings(problems) => {
                 problems.iter().map(|problem| format!("settings: {problem}")).collect()
             }
+            Self::Usage(sentence) => vec![sentence.clone()],
             Self::Failed(sentences) => sentences.clone(),
             // Whoever read it has gone: nobody is there to be told.
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => Vec::new(),

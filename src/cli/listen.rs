@@ -17,8 +17,12 @@ use crate::receiver::{self, Received, Reply, Signature};
 
 /// What the endpoint is like.
 #[derive(Args)]
-#[command(after_help = "A request says by its query how it is answered, over the flags: \
-                        ?status=503, ?fail=2, ?delay=3s, ?hang, ?redirect=URL, ?retry-after=5.")]
+#[command(after_help = "\
+A request says by its query how it is answered, over the flags: ?status=503, ?fail=2, ?delay=3s, ?hang, ?redirect=URL,
+?retry-after=5.
+
+Example:
+  kafka-webhooks listen --secret whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw --bodies --fail 2")]
 pub struct Listen {
     /// Where it listens
     #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDRESS")]

@@ -3,14 +3,25 @@
 //! Commands print their results to standard output and what went wrong to standard error, one clear sentence a line.
 //! No secret is printed, but for the one that `create` has just made.
 
+mod audit;
 pub mod check;
+pub mod completions;
+pub mod dead_letters;
+pub mod deliveries;
 pub mod demo;
 mod failure;
+mod json;
 pub mod listen;
+mod progress;
+pub mod replay;
+mod resend;
 pub mod run;
+pub mod stats;
 pub mod subscriptions;
+mod table;
 #[cfg(test)]
 mod tests;
+mod times;
 pub mod topics;
 pub mod verify;
 
@@ -45,10 +56,15 @@ pub struct Cli {
 #[derive(Subcommand)]
 pub enum Command {
     /// See it work: everything in one process, on an embedded broker
+    #[command(after_help = "Example:\n  kafka-webhooks demo")]
     Demo,
     /// Run the connector
+    #[command(
+        after_help = "Example:\n  kafka-webhooks run --config connector.toml --set log.level=debug"
+    )]
     Run,
     /// Check settings, broker, topics and permissions, and say what to do about problems
+    #[command(after_help = "Example:\n  kafka-webhooks check --config connector.toml")]
     Check,
     /// The connector's own topics
     #[command(subcommand)]
@@ -56,10 +72,22 @@ pub enum Command {
     /// Who wants which events, and where they go
     #[command(subcommand)]
     Subscriptions(subscriptions::Command),
+    /// What became of events, attempt by attempt
+    #[command(subcommand)]
+    Deliveries(deliveries::Command),
+    /// What deliveries came to, in figures: how many, how well, how fast
+    Stats(stats::Stats),
+    /// What was given up or could not be read: see it, send it again
+    #[command(subcommand)]
+    DeadLetters(dead_letters::Command),
+    /// Send a range of past events to one subscription
+    Replay(replay::Replay),
     /// For receivers: a local endpoint that verifies what it gets and tells of it
     Listen(listen::Listen),
     /// For receivers: whether a request is the sender's, its body from standard input
     Verify(verify::Verify),
+    /// Print what makes a shell complete this command line
+    Completions(completions::Completions),
 }
 
 /// How a listing is printed.
@@ -68,7 +96,7 @@ pub enum Output {
     /// A table for people
     #[default]
     Table,
-    /// A JSON array
+    /// JSON; lists are arrays
     Json,
 }
 

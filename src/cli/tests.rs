@@ -11,6 +11,61 @@ fn the_command_line_is_well_formed() {
     Cli::command().debug_assert();
 }
 
+/// Returns the commands that do something, each with what is written to call it.
+fn leaves(command: &clap::Command, path: &str) -> Vec<(String, clap::Command)> {
+    let path = format!("{path}{}", command.get_name());
+    let mut leaves = Vec::new();
+    for inner in command.get_subcommands() {
+        leaves.extend(self::leaves(inner, &format!("{path} ")));
+    }
+    if leaves.is_empty() {
+        leaves.push((path, command.clone()));
+    }
+    leaves
+}
+
+/// Splits a line as a shell does that knows single quotes, and leaves out what is redirected.
+fn words(line: &str) -> Vec<String> {
+    let parts = line.split('\'').enumerate();
+    let words = parts.flat_map(|(at, part)| match at % 2 {
+        0 => part.split_whitespace().map(str::to_owned).collect(),
+        _ => vec![part.to_owned()],
+    });
+    words.take_while(|word| !matches!(word.as_str(), "<" | ">" | "|")).collect()
+}
+
+#[test]
+fn every_command_has_an_example_that_parses() {
+    let leaves = leaves(&Cli::command(), "");
+    assert!(leaves.iter().any(|(path, _)| path == "kafka-webhooks deliveries list"));
+    for (path, command) in leaves {
+        let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+        let examples = help.split_once("Example").map_or("", |(_, examples)| examples);
+        let examples: Vec<_> = examples.lines().skip(1).collect();
+        assert!(!examples.is_empty(), "{path} has no example");
+        for example in examples {
+            assert!(example.trim_start().starts_with(&path), "{example:?} is no example of {path}");
+            if let Err(error) = Cli::try_parse_from(words(example)) {
+                panic!("{example:?}: {error}");
+            }
+        }
+    }
+}
+
+#[test]
+fn scripts_for_shells_name_every_command() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let cli = parse(&format!("kafka-webhooks completions {shell}")).expect(shell);
+        let Command::Completions(completions) = cli.command else { panic!("{shell}") };
+        let mut script = Vec::new();
+        completions::print(&completions, &mut script).expect("memory takes it");
+        let script = String::from_utf8(script).expect("it is text");
+        for command in Cli::command().get_subcommands() {
+            assert!(script.contains(command.get_name()), "{shell}: {}", command.get_name());
+        }
+    }
+}
+
 #[test]
 fn the_settings_file_stands_before_or_after_the_command() {
     for line in ["kafka-webhooks --config f check", "kafka-webhooks check --config f"] {

@@ -12,6 +12,9 @@ use crate::kafka::admin::{Admin, Creation};
 #[derive(Subcommand)]
 pub enum Command {
     /// Create those that are missing; change none that exists
+    #[command(after_help = "\
+Example:
+  kafka-webhooks topics create")]
     Create,
 }
 

@@ -17,6 +17,9 @@ const BODY_MAX: u64 = 64 << 20;
 
 /// What was received.
 #[derive(Args)]
+#[command(after_help = "\
+Example:
+  kafka-webhooks verify --secret whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw --id evt_1 --timestamp 1736937001 --signature v1,u/jMvEjElnVnk62IqzlV3HmLZGCv2C/KbChLy1lJCHY= < body.json")]
 pub struct Verify {
     /// The secret, or one of the secrets, that the sender may have signed with; may be repeated
     #[arg(

@@ -1,12 +1,16 @@
-//! The audit record: one JSON object for each attempt and each decision made without one.
+//! The audit record: one JSON object for each attempt and each decision made without one, written and read back.
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
-use serde::Serialize;
+use std::borrow::Cow;
+use std::fmt;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::ending::{DeliveryEnding, Next, UnreadableRecord};
-use super::event::rfc3339_ms;
+use super::headers::Trigger;
 use super::outcome::Reason;
 use super::record::Origin;
 
@@ -15,7 +19,7 @@ use super::record::Origin;
 pub const DEFINITION_OFFSET: &str = "webhooks-definition-offset";
 
 /// The `outcome` of an audit record, and the label of the metrics.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Outcome {
     /// The receiver took it.
@@ -29,6 +33,9 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// Every outcome, in the order of the contract.
+    pub const ALL: [Self; 4] = [Self::Delivered, Self::Retrying, Self::DeadLettered, Self::Skipped];
+
     /// Returns the word that stands in audit records and metrics.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -53,46 +60,110 @@ impl Next {
     }
 }
 
-#[derive(Serialize)]
+/// What an audit record says, in the order in which it is written.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct AuditRecord<'a> {
-    version: u32,
-    at: String,
-    outcome: Outcome,
-    reason: &'a str,
-    event_id: Option<&'a str>,
-    event_type: Option<&'a str>,
-    tenant: Option<&'a str>,
-    subscription_id: Option<&'a str>,
-    url: Option<&'a str>,
-    attempt: u32,
-    status_code: Option<u16>,
-    latency_ms: Option<f64>,
-    lane_wait_ms: Option<f64>,
-    next_attempt_at: Option<String>,
-    trigger: &'a str,
-    source: Source<'a>,
-    response: Option<&'a str>,
-    error: Option<&'a str>,
-    instance: &'a str,
+pub struct AuditRecord<'a> {
+    /// The version of this form: 1.
+    pub version: u32,
+    /// When it was decided, to the millisecond.
+    #[serde(serialize_with = "milliseconds")]
+    pub at: Timestamp,
+    /// What came of it.
+    pub outcome: Outcome,
+    /// Why.
+    pub reason: Reason,
+    /// The event's id; `None` for a record that is no event.
+    pub event_id: Option<Cow<'a, str>>,
+    /// The event's type.
+    pub event_type: Option<Cow<'a, str>>,
+    /// The event's tenant.
+    pub tenant: Option<Cow<'a, str>>,
+    /// To whom; `None` for a record that is no event.
+    pub subscription_id: Option<Cow<'a, str>>,
+    /// Where to, without userinfo, query and fragment.
+    pub url: Option<Cow<'a, str>>,
+    /// The attempts made so far, this one included.
+    pub attempt: u32,
+    /// The answer's status, if this tells of an attempt that was answered.
+    pub status_code: Option<u16>,
+    /// How long the attempt took, in milliseconds with tenths.
+    pub latency_ms: Option<f64>,
+    /// How long the attempt waited for its lane, in milliseconds with tenths.
+    pub lane_wait_ms: Option<f64>,
+    /// When the next attempt is due.
+    #[serde(serialize_with = "optional_milliseconds")]
+    pub next_attempt_at: Option<Timestamp>,
+    /// What made the delivery.
+    pub trigger: Trigger,
+    /// Where the event was produced.
+    pub source: Source<'a>,
+    /// The beginning of an answer that was no success.
+    pub response: Option<Cow<'a, str>>,
+    /// What went wrong.
+    pub error: Option<Cow<'a, str>>,
+    /// Which instance decided.
+    pub instance: Cow<'a, str>,
 }
 
-#[derive(Serialize)]
-struct Source<'a> {
-    topic: &'a str,
-    partition: i32,
-    offset: i64,
-    timestamp: String,
+/// Where an event was produced, and when.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Source<'a> {
+    /// The topic.
+    pub topic: Cow<'a, str>,
+    /// The partition.
+    pub partition: i32,
+    /// The offset.
+    pub offset: i64,
+    /// The record's time, to the millisecond.
+    #[serde(serialize_with = "milliseconds")]
+    pub timestamp: Timestamp,
+}
+
+impl AuditRecord<'_> {
+    /// Reads a record's value; `None` if it is no audit record. Fields that this version doesn't know are passed over.
+    pub fn read(value: &[u8]) -> Option<AuditRecord<'static>> {
+        serde_json::from_slice(value).ok()
+    }
+}
+
+/// Hides the response: a receiver may repeat what it was sent.
+impl fmt::Debug for AuditRecord<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { at, outcome, reason, attempt, source, .. } = self;
+        let (outcome, reason) = (outcome.as_str(), reason.as_str());
+        write!(f, "AuditRecord({at} {outcome} {reason} #{attempt} of {source})")
+    }
 }
 
 impl<'a> From<&'a Origin> for Source<'a> {
     fn from(origin: &'a Origin) -> Self {
         Self {
-            topic: &origin.topic,
+            topic: Cow::Borrowed(&origin.topic),
             partition: origin.partition,
             offset: origin.offset.0,
-            timestamp: rfc3339_ms(origin.timestamp),
+            timestamp: origin.timestamp,
         }
+    }
+}
+
+impl fmt::Display for Source<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}/{}", self.topic, self.partition, self.offset)
+    }
+}
+
+fn milliseconds<S: Serializer>(time: &Timestamp, to: S) -> Result<S::Ok, S::Error> {
+    to.collect_str(&format_args!("{time:.3}"))
+}
+
+pub(super) fn optional_milliseconds<S: Serializer>(
+    time: &Option<Timestamp>,
+    to: S,
+) -> Result<S::Ok, S::Error> {
+    match time {
+        Some(time) => milliseconds(time, to),
+        None => to.serialize_none(),
     }
 }
 
@@ -110,24 +181,24 @@ pub(super) fn of_delivery(ending: &DeliveryEnding, instance: &str) -> Vec<u8> {
     let error = ending.attempted.as_ref().and_then(|attempted| attempted.end.as_ref().err());
     write(&AuditRecord {
         version: 1,
-        at: rfc3339_ms(ending.at),
+        at: ending.at,
         outcome,
-        reason: reason.as_str(),
-        event_id: Some(ending.event.id.as_str()),
-        event_type: Some(&ending.event.event_type),
-        tenant: ending.event.tenant.as_deref(),
-        subscription_id: Some(ending.subscription_id.as_str()),
-        url: ending.subscription.as_ref().map(|subscription| &*subscription.audit_url),
+        reason,
+        event_id: Some(ending.event.id.as_str().into()),
+        event_type: Some((&*ending.event.event_type).into()),
+        tenant: ending.event.tenant.as_deref().map(Cow::Borrowed),
+        subscription_id: Some(ending.subscription_id.as_str().into()),
+        url: ending.subscription.as_ref().map(|subscription| (&*subscription.audit_url).into()),
         attempt: ending.attempts,
         status_code: ending.status(),
         latency_ms: ending.attempted.as_ref().map(|attempted| millis(attempted.latency)),
         lane_wait_ms: ending.waited.map(millis),
-        next_attempt_at: next_attempt_at.map(rfc3339_ms),
-        trigger: ending.trigger.as_str(),
+        next_attempt_at,
+        trigger: ending.trigger,
         source: (&ending.event.origin).into(),
-        response: answer.and_then(|answer| answer.excerpt.as_deref()),
-        error: error.map(|failure| &*failure.error),
-        instance,
+        response: answer.and_then(|answer| answer.excerpt.as_deref()).map(Cow::Borrowed),
+        error: error.map(|failure| (&*failure.error).into()),
+        instance: instance.into(),
     })
 }
 
@@ -135,9 +206,9 @@ pub(super) fn of_delivery(ending: &DeliveryEnding, instance: &str) -> Vec<u8> {
 pub(super) fn of_unreadable(ending: &UnreadableRecord, instance: &str) -> Vec<u8> {
     write(&AuditRecord {
         version: 1,
-        at: rfc3339_ms(ending.at),
+        at: ending.at,
         outcome: Outcome::DeadLettered,
-        reason: Reason::Unreadable.as_str(),
+        reason: Reason::Unreadable,
         event_id: None,
         event_type: None,
         tenant: None,
@@ -148,11 +219,11 @@ pub(super) fn of_unreadable(ending: &UnreadableRecord, instance: &str) -> Vec<u8
         latency_ms: None,
         lane_wait_ms: None,
         next_attempt_at: None,
-        trigger: "event",
+        trigger: Trigger::Event,
         source: (&ending.record.origin).into(),
         response: None,
-        error: Some(&ending.error),
-        instance,
+        error: Some((&*ending.error).into()),
+        instance: instance.into(),
     })
 }
 

@@ -191,6 +191,7 @@ impl DeliveryEnding {
             source: Some(self.event.source.clone()),
             reason,
             status,
+            redrives: self.redrives(),
         };
         let end = matches!(self.next, Next::DeadLetter(_))
             .then(|| Obituary { kind: DeadLetterKind::Delivery, error: self.error() });
@@ -204,6 +205,15 @@ impl DeliveryEnding {
         let carried = Carried::read(&self.event.record.headers).ok();
         let carried = carried.filter(|_| self.attempts > 0);
         carried.map_or((None, None), |carried| (carried.reason, carried.status))
+    }
+
+    /// Returns how often the delivery was sent again, as its record says; of a record that is an event, the producer
+    /// would say it.
+    fn redrives(&self) -> u32 {
+        match self.trigger {
+            Trigger::Redrive => headers::redrives(&self.event.record.headers),
+            Trigger::Event | Trigger::Test | Trigger::Replay => 0,
+        }
     }
 
     /// Returns the status of the answer, if there was one.

@@ -9,6 +9,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 
 use super::event::{EventId, rfc3339_ms};
 use super::outcome::Reason;
@@ -31,12 +32,17 @@ const REASON: &str = "webhooks-reason";
 const STATUS: &str = "webhooks-status";
 const KIND: &str = "webhooks-kind";
 const ERROR: &str = "webhooks-error";
+const REDRIVES: &str = "webhooks-redrives";
+
+/// What stands in the place of a dead letter's kind in a record that tells which were sent again.
+const MARK: &str = "redriven";
 
 /// The most bytes of an error's text that travel.
 pub const ERROR_MAX: usize = 1024;
 
 /// What made a delivery.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Trigger {
     /// An event that matched.
     Event,
@@ -72,7 +78,11 @@ pub enum DeadLetterKind {
 }
 
 impl DeadLetterKind {
-    fn as_str(self) -> &'static str {
+    /// Both kinds.
+    pub const ALL: [Self; 2] = [Self::Delivery, Self::Record];
+
+    /// Returns the word that stands in headers.
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Delivery => "delivery",
             Self::Record => "record",
@@ -103,6 +113,8 @@ pub struct Carried {
     pub reason: Option<Reason>,
     /// The status of the last attempt's answer.
     pub status: Option<u16>,
+    /// How often it was sent again after it had become a dead letter, less than [`u32::MAX`].
+    pub redrives: u32,
 }
 
 /// The end of a dead letter's story.
@@ -118,6 +130,15 @@ pub struct Obituary {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BadHeader(&'static str);
 
+impl BadHeader {
+    /// There is no place of the event.
+    pub(super) const ORIGIN: Self = Self(ORIGIN);
+    /// There is no reason.
+    pub(super) const REASON: Self = Self(REASON);
+    /// There is no kind, or nothing that fits it.
+    pub(super) const KIND: Self = Self(KIND);
+}
+
 impl fmt::Display for BadHeader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "header \"{}\" is missing or malformed", self.0)
@@ -125,6 +146,23 @@ impl fmt::Display for BadHeader {
 }
 
 impl Carried {
+    /// Makes a delivery of which nothing is known yet, due now.
+    pub fn due_now(subscription: SubscriptionId, trigger: Trigger) -> Self {
+        Self {
+            subscription,
+            id: None,
+            trigger,
+            attempts: 0,
+            due_at: None,
+            first_at: None,
+            origin: None,
+            source: None,
+            reason: None,
+            status: None,
+            redrives: 0,
+        }
+    }
+
     /// Reads a delivery from a record's headers.
     ///
     /// # Errors
@@ -132,14 +170,6 @@ impl Carried {
     pub fn read(headers: &Headers) -> Result<Self, BadHeader> {
         let required = |name| headers.text(name).ok_or(BadHeader(name));
         let subscription = SubscriptionId::parse(required(SUBSCRIPTION)?);
-        let origin = match optional(headers, ORIGIN, Some)? {
-            None => None,
-            Some(place) => {
-                let timestamp = optional(headers, ORIGIN_TIMESTAMP, |text| text.parse().ok())?;
-                let timestamp = timestamp.ok_or(BadHeader(ORIGIN_TIMESTAMP))?;
-                Some(parse_origin(place, timestamp).ok_or(BadHeader(ORIGIN))?)
-            }
-        };
         Ok(Self {
             subscription: subscription.map_err(|_| BadHeader(SUBSCRIPTION))?,
             id: optional(headers, ID, |text| Some(EventId::new(text)))?,
@@ -147,13 +177,14 @@ impl Carried {
                 Trigger::ALL.into_iter().find(|trigger| trigger.as_str() == text)
             })?
             .unwrap_or(Trigger::Event),
-            attempts: optional(headers, ATTEMPTS, parse_attempts)?.unwrap_or(0),
+            attempts: optional(headers, ATTEMPTS, parse_count)?.unwrap_or(0),
             due_at: optional(headers, DUE_AT, |text| text.parse().ok())?,
             first_at: optional(headers, FIRST_AT, |text| text.parse().ok())?,
-            origin,
+            origin: origin(headers)?,
             source: optional(headers, SOURCE, Source::parse)?.map(Arc::new),
-            reason: optional(headers, REASON, Reason::parse)?,
+            reason: reason(headers)?,
             status: optional(headers, STATUS, |text| text.parse().ok())?,
+            redrives: optional(headers, REDRIVES, parse_count)?.unwrap_or(0),
         })
     }
 
@@ -180,11 +211,64 @@ impl Carried {
         if let Some(status) = self.status {
             headers.push(STATUS, status.to_string());
         }
+        if self.redrives > 0 {
+            headers.push(REDRIVES, self.redrives.to_string());
+        }
         if let Some(end) = end {
             push_end(&mut headers, end);
         }
         headers
     }
+}
+
+impl Obituary {
+    /// Reads what makes a record a dead letter.
+    ///
+    /// # Errors
+    /// [`BadHeader`] when it is none, or a header can't be understood.
+    pub fn read(headers: &Headers) -> Result<Self, BadHeader> {
+        let kind = |text: &str| DeadLetterKind::ALL.into_iter().find(|kind| kind.as_str() == text);
+        let kind = optional(headers, KIND, kind)?.ok_or(BadHeader(KIND))?;
+        let error = optional(headers, ERROR, Some)?.map(Into::into);
+        Ok(Self { kind, error })
+    }
+}
+
+/// Reads where the event was produced; `None` is the record itself.
+///
+/// # Errors
+/// [`BadHeader`] when the place or its time can't be understood.
+pub fn origin(headers: &Headers) -> Result<Option<Origin>, BadHeader> {
+    let Some(place) = optional(headers, ORIGIN, Some)? else { return Ok(None) };
+    let timestamp = optional(headers, ORIGIN_TIMESTAMP, |text| text.parse().ok())?;
+    let timestamp = timestamp.ok_or(BadHeader(ORIGIN_TIMESTAMP))?;
+    parse_origin(place, timestamp).map(Some).ok_or(BadHeader(ORIGIN))
+}
+
+/// Reads what the last attempt came to.
+///
+/// # Errors
+/// [`BadHeader`] when it is none of the reasons.
+pub fn reason(headers: &Headers) -> Result<Option<Reason>, BadHeader> {
+    optional(headers, REASON, Reason::parse)
+}
+
+/// Returns how often the delivery that a record holds was sent again; what can't be understood is no time.
+pub fn redrives(headers: &Headers) -> u32 {
+    optional(headers, REDRIVES, parse_count).ok().flatten().unwrap_or(0)
+}
+
+/// Returns the headers of a record of the dead-letter topic that is no dead letter: it tells which ones before it were
+/// sent again.
+pub fn mark() -> Headers {
+    let mut headers = Headers::default();
+    headers.push(KIND, MARK);
+    headers
+}
+
+/// Tells whether headers are those of [`mark`].
+pub fn is_mark(headers: &Headers) -> bool {
+    headers.text(KIND) == Some(MARK)
 }
 
 /// Returns the headers of a dead letter of kind `record`: there is no subscription to name.
@@ -199,6 +283,21 @@ pub fn unreadable(record: &Headers, origin: &Origin, error: &str) -> Headers {
 /// Returns the text's beginning, at most `max` bytes, cut between characters.
 pub fn truncated(text: &str, max: usize) -> &str {
     &text[..text.floor_char_boundary(max)]
+}
+
+/// Returns the event's id, if a record says it.
+pub fn event_id(headers: &Headers) -> Option<&str> {
+    headers.text(ID)
+}
+
+/// Returns to whom a record is to be delivered, if it says it.
+pub fn subscription(headers: &Headers) -> Option<&str> {
+    headers.text(SUBSCRIPTION)
+}
+
+/// Returns where the event was produced, as `topic/partition/offset`, if a record says it.
+pub fn place(headers: &Headers) -> Option<&str> {
+    headers.text(ORIGIN)
 }
 
 /// Tells whether a header is one of ours.
@@ -246,8 +345,8 @@ fn optional<'a, T>(
 }
 
 /// Reads a count that can still be counted on by one.
-fn parse_attempts(text: &str) -> Option<u32> {
-    text.parse().ok().filter(|attempts| *attempts < u32::MAX)
+fn parse_count(text: &str) -> Option<u32> {
+    text.parse().ok().filter(|count| *count < u32::MAX)
 }
 
 fn parse_origin(place: &str, timestamp: Timestamp) -> Option<Origin> {

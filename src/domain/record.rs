@@ -92,6 +92,12 @@ impl Headers {
         std::str::from_utf8(self.last(name)?).ok()
     }
 
+    /// Returns the bytes of all names and values.
+    pub fn size(&self) -> usize {
+        let value = |header: &Header| header.value.as_ref().map_or(0, Bytes::len);
+        self.0.iter().map(|header| header.name.len() + value(header)).sum()
+    }
+
     /// Appends a header.
     pub fn push(&mut self, name: &str, value: impl Into<Bytes>) {
         self.0.push(Header { name: name.into(), value: Some(value.into()) });
@@ -122,9 +128,7 @@ impl Record {
     /// Returns the bytes that this record holds in memory, headers included.
     pub fn size(&self) -> usize {
         let held = |bytes: &Option<Bytes>| bytes.as_ref().map_or(0, Bytes::len);
-        let headers: usize =
-            self.headers.0.iter().map(|header| header.name.len() + held(&header.value)).sum();
-        held(&self.key) + held(&self.value) + headers
+        held(&self.key) + held(&self.value) + self.headers.size()
     }
 }
 

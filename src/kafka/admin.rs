@@ -241,7 +241,12 @@ pub fn batch_size(connection: &Connection) -> usize {
     let written = [&topics.audit, &topics.dead_letter];
     let written = written.into_iter().chain(topics.tiers.iter().map(|tier| &tier.topic));
     let names: Vec<&str> = written.map(|topic| &**topic).collect();
-    let described = Admin::new(connection).and_then(|admin| admin.describe_within(&names, GLANCE));
+    batch_size_of(connection, &names)
+}
+
+/// Returns how many bytes one batch to any of these topics may have; see [`batch_size`].
+pub(super) fn batch_size_of(connection: &Connection, topics: &[&str]) -> usize {
+    let described = Admin::new(connection).and_then(|admin| admin.describe_within(topics, GLANCE));
     let sizes = described.into_iter().flatten().filter_map(|(_, settings)| settings.ok());
     let sizes = sizes.filter_map(|settings| usize::try_from(settings.max_message_bytes).ok());
     sizes.min().map_or(BATCH_SIZE, |smallest| smallest.clamp(1, BATCH_SIZE))

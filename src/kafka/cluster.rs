@@ -1,5 +1,6 @@
 //! Reaching the cluster on behalf of a command: questions with a bounded wait, and errors that say what to do.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -7,8 +8,8 @@ use std::time::{Duration, Instant};
 use rdkafka::ClientContext;
 use rdkafka::client::Client;
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::consumer::ConsumerContext;
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::DeliveryResult;
 use rdkafka::metadata::Metadata;
 use rdkafka::producer::ProducerContext;
@@ -68,6 +69,13 @@ pub enum ClusterError {
         /// Why not.
         reason: String,
     },
+    /// Another command has taken over the transactions of this one's name.
+    Superseded {
+        /// The name.
+        name: String,
+        /// What the cluster said.
+        reason: String,
+    },
     /// The cluster answered, and refused.
     Refused {
         /// What it was asked to do.
@@ -103,6 +111,9 @@ impl ClusterError {
             Self::Unwritten { topic, reason } => {
                 format!("the topic {topic} did not acknowledge the record ({reason})")
             }
+            Self::Superseded { name, reason } => {
+                format!("another command writes as {name} now ({reason})")
+            }
             Self::Refused { request, reason } => {
                 format!("the broker refused to {request} ({reason})")
             }
@@ -124,6 +135,9 @@ impl ClusterError {
                 "check that the partitions have leaders and reading is permitted"
             }
             Self::Unwritten { .. } => "look at what the topic holds before you try again",
+            Self::Superseded { .. } => {
+                "what this one has written is whole; let the other end before you try again"
+            }
             Self::Refused { .. } => "check the permissions",
         }
     }
@@ -218,17 +232,30 @@ impl ProducerContext for Witness {
 /// Asks for the metadata of one topic, or of all; `serve` lets the client say what goes wrong.
 ///
 /// # Errors
-/// No broker answers within [`REACH`], or it is clear earlier that none will.
+/// As [`ask`].
 pub(super) fn metadata(
     client: &Client<Witness>,
     serve: impl Fn(),
     servers: &str,
     topic: Option<&str>,
 ) -> Result<Metadata, ClusterError> {
+    ask(client, serve, servers, |within| client.fetch_metadata(topic, within))
+}
+
+/// Asks until there is an answer; `serve` lets the client say what goes wrong.
+///
+/// # Errors
+/// No broker answers within [`REACH`], or it is clear earlier that none will.
+pub(super) fn ask<T>(
+    client: &Client<Witness>,
+    serve: impl Fn(),
+    servers: &str,
+    question: impl Fn(Duration) -> KafkaResult<T>,
+) -> Result<T, ClusterError> {
     let start = Instant::now();
     loop {
-        if let Ok(metadata) = client.fetch_metadata(topic, LOOK) {
-            return Ok(metadata);
+        if let Ok(answer) = question(LOOK) {
+            return Ok(answer);
         }
         serve();
         if let Some(error) = client.context().hopeless() {
@@ -237,6 +264,49 @@ pub(super) fn metadata(
         if start.elapsed() >= REACH {
             return Err(unreachable(servers, client.context().reason()));
         }
+    }
+}
+
+/// Returns the partitions of a topic.
+///
+/// # Errors
+/// The topic doesn't exist or isn't told of, or as [`ask`].
+pub(super) fn partitions(
+    consumer: &BaseConsumer<Witness>,
+    servers: &str,
+    topic: &str,
+) -> Result<BTreeSet<i32>, ClusterError> {
+    let serve = || drop(consumer.poll(Duration::from_millis(50)));
+    let metadata = metadata(consumer.client(), serve, servers, Some(topic))?;
+    let found = metadata.topics().first();
+    if let Some(error) = found.and_then(|found| found.error()) {
+        return Err(match RDKafkaErrorCode::from(error) {
+            RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic => {
+                ClusterError::NoTopic(topic.to_owned())
+            }
+            code => ClusterError::Refused {
+                request: format!("tell of the topic {topic}"),
+                reason: code.to_string(),
+            },
+        });
+    }
+    let partitions: BTreeSet<i32> =
+        found.iter().flat_map(|found| found.partitions()).map(|p| p.id()).collect();
+    if partitions.is_empty() {
+        return Err(ClusterError::NoTopic(topic.to_owned()));
+    }
+    Ok(partitions)
+}
+
+/// Returns the error that follows from an error of reading a topic, if waiting is of no use.
+pub(super) fn reading_refused(topic: &str, error: &KafkaError) -> Option<ClusterError> {
+    match error.rdkafka_error_code()? {
+        code @ (RDKafkaErrorCode::TopicAuthorizationFailed
+        | RDKafkaErrorCode::GroupAuthorizationFailed) => Some(ClusterError::Refused {
+            request: format!("let the topic {topic} be read"),
+            reason: code.to_string(),
+        }),
+        _ => None,
     }
 }
 

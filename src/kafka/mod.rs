@@ -4,6 +4,7 @@
 //! and says what happened.
 
 pub mod admin;
+pub mod bookmark;
 mod changes;
 mod client;
 pub mod cluster;
@@ -12,14 +13,18 @@ mod context;
 pub mod embedded;
 pub mod group;
 pub mod ledger;
+pub mod partitioner;
 pub mod positions;
 pub mod preflight;
+pub mod range;
 mod record;
+pub mod settled;
 pub mod statuses;
 pub mod subscriptions;
 pub mod table;
 pub mod tail;
 pub mod topics;
+pub mod transactions;
 mod version;
 pub mod writer;
 

@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::KafkaError;
 use rdkafka::message::Message;
 use rdkafka::{Offset as KafkaOffset, TopicPartitionList};
 
 use super::Connection;
-use super::cluster::{ClusterError, REACH, Witness, metadata};
+use super::cluster::{ClusterError, REACH, Witness, partitions, reading_refused};
 use super::version::Version;
 use crate::domain::record::Offset;
 
@@ -67,12 +67,9 @@ pub fn read(connection: &Connection, topic: &str) -> Result<Vec<Row>, ClusterErr
                 last = Instant::now();
                 unread.remove(&partition);
             }
-            Some(Err(KafkaError::MessageConsumption(code))) if is_refusal(code) => {
-                let request = format!("let the topic {topic} be read");
-                return Err(ClusterError::Refused { request, reason: code.to_string() });
-            }
-            // librdkafka tries again by itself; the witness keeps the reason.
-            Some(Err(_)) | None => {}
+            // Most errors librdkafka gets over by itself; the witness keeps the reason.
+            Some(Err(error)) => reading_refused(topic, &error).map_or(Ok(()), Err)?,
+            None => {}
         }
         if last.elapsed() > REACH || start.elapsed() > READ {
             return Err(ClusterError::Unread {
@@ -86,38 +83,13 @@ pub fn read(connection: &Connection, topic: &str) -> Result<Vec<Row>, ClusterErr
     Ok(table.rows())
 }
 
-fn is_refusal(code: RDKafkaErrorCode) -> bool {
-    matches!(
-        code,
-        RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::GroupAuthorizationFailed
-    )
-}
-
 /// Stands at the start of all partitions, and returns them.
 fn assign_all(
     consumer: &BaseConsumer<Witness>,
     servers: &str,
     topic: &str,
 ) -> Result<BTreeSet<i32>, ClusterError> {
-    let serve = || drop(consumer.poll(Duration::from_millis(50)));
-    let metadata = metadata(consumer.client(), serve, servers, Some(topic))?;
-    let found = metadata.topics().first();
-    if let Some(error) = found.and_then(|found| found.error()) {
-        return Err(match RDKafkaErrorCode::from(error) {
-            RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic => {
-                ClusterError::NoTopic(topic.to_owned())
-            }
-            code => ClusterError::Refused {
-                request: format!("tell of the topic {topic}"),
-                reason: code.to_string(),
-            },
-        });
-    }
-    let partitions: BTreeSet<i32> =
-        found.iter().flat_map(|found| found.partitions()).map(|p| p.id()).collect();
-    if partitions.is_empty() {
-        return Err(ClusterError::NoTopic(topic.to_owned()));
-    }
+    let partitions = partitions(consumer, servers, topic)?;
     let mut list = TopicPartitionList::with_capacity(partitions.len());
     for partition in &partitions {
         list.add_partition_offset(topic, *partition, KafkaOffset::Beginning)?;

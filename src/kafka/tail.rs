@@ -1,5 +1,6 @@
 //! A tail: records of some topics as they come, from the first or from now on.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -9,7 +10,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use super::Connection;
 use super::context::{LogContext, client_error};
 use super::record::record;
-use crate::domain::record::Record;
+use crate::domain::record::{NextOffset, Record};
 
 /// How long the cluster may take to tell of a topic.
 const ASK: Duration = Duration::from_secs(10);
@@ -51,6 +52,25 @@ impl Tail {
                 };
                 list.add_partition_offset(topic, id, offset)?;
             }
+        }
+        consumer.assign(&list)?;
+        Ok(Self { consumer })
+    }
+
+    /// Goes on in one topic where a [`Range`](super::range::Range) has ended.
+    ///
+    /// # Errors
+    /// The client can't be made from its settings.
+    pub fn resume(
+        connection: &Connection,
+        topic: &str,
+        positions: &BTreeMap<i32, NextOffset>,
+    ) -> KafkaResult<Self> {
+        let consumer: BaseConsumer<LogContext> =
+            connection.table_reader().create_with_context(LogContext)?;
+        let mut list = TopicPartitionList::with_capacity(positions.len());
+        for (partition, next) in positions {
+            list.add_partition_offset(topic, *partition, Offset::Offset(next.0))?;
         }
         consumer.assign(&list)?;
         Ok(Self { consumer })

@@ -3,6 +3,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod again;
 mod batches;
 mod cloudevents;
 mod commands;
@@ -13,8 +14,10 @@ mod follower;
 mod guarantees;
 mod harness;
 mod health;
+mod history;
 mod input;
 mod instances;
+mod range;
 mod readme;
 mod receivers;
 mod registry;

@@ -71,6 +71,11 @@ impl Setup {
 
     /// Starts `kafka-webhooks run` and returns at once; see [`Connector::wait_ready`].
     pub fn start(&self) -> Connector {
+        self.start_command(&["run"])
+    }
+
+    /// Starts another command of the program and returns at once; it may be killed, or waited for.
+    pub fn start_command(&self, arguments: &[&str]) -> Connector {
         let folder = tempfile::Builder::new()
             .prefix("kafka-webhooks-connector-")
             .tempdir()
@@ -80,7 +85,7 @@ impl Setup {
         fs::write(&config, self.toml(ops)).expect("a new temporary folder is writable");
 
         let mut command = self.command();
-        command.arg("run").arg("--config").arg(&config);
+        command.args(arguments).arg("--config").arg(&config);
         let log = folder.path().join("connector.log");
         Connector {
             process: Process::start("the connector", &mut command, &log, folder.path()),

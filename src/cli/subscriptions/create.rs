@@ -14,6 +14,9 @@ use crate::kafka::writer::Writer;
 
 /// A subscription to be created.
 #[derive(Args)]
+#[command(after_help = "\
+Example:
+  kafka-webhooks subscriptions create crm --url https://example.com/hooks --event 'order.*' --event payment.failed")]
 pub struct Create {
     /// The subscription's id: 1 to 64 of A-Z a-z 0-9 _ -
     id: String,

@@ -38,7 +38,7 @@ const SHOWN: [&str; 15] = [
 const SHOWN_WITHIN: [&str; 2] = ["expiresAt", "type"];
 
 /// A row of the subscriptions topic, and what it says.
-pub(super) struct Definition<'r> {
+pub(in crate::cli) struct Definition<'r> {
     pub id: SubscriptionId,
     pub row: &'r Row,
     /// What it defines, or every rule that it breaks.
@@ -91,7 +91,7 @@ impl<'r> Definition<'r> {
     }
 
     /// Returns what the subscription comes to.
-    pub(super) fn state(&self) -> State {
+    pub(in crate::cli) fn state(&self) -> State {
         match (&self.parsed, self.status.as_ref().map(|status| status.state)) {
             (Err(_), _) => State::Invalid,
             (Ok(parsed), _) if parsed.state == Activity::Inactive => State::Inactive,

@@ -6,17 +6,19 @@ use clap::Args;
 
 use super::document::{Definition, State};
 use super::{read, statuses};
+use crate::cli::table::Table;
 use crate::cli::{Failure, Output};
 use crate::domain::pattern::EventPattern;
 use crate::kafka::Connection;
-
-/// The widest that a column but the last gets, in characters.
-const COLUMN_MAX: usize = 60;
 
 const HEADINGS: [&str; 4] = ["ID", "URL", "EVENTS", "STATE"];
 
 /// What to list, and how.
 #[derive(Args)]
+#[command(after_help = "\
+Examples:
+  kafka-webhooks subscriptions list --state failing --state disabled
+  kafka-webhooks subscriptions list --tenant acme --event order.created --output json")]
 pub struct List {
     /// How to print them
     #[arg(long, value_enum, default_value_t)]
@@ -71,27 +73,16 @@ pub(super) fn list(
         }
     }
     match list.output {
-        Output::Table => table(&definitions, out),
+        Output::Table => {
+            let mut table = Table::new(HEADINGS, out);
+            definitions.iter().try_for_each(|definition| table.row(cells(definition)))?;
+            Ok(table.show()?)
+        }
         Output::Json => {
             let documents: Vec<_> = definitions.iter().map(Definition::document).collect();
             Ok(writeln!(out, "{:#}", serde_json::Value::Array(documents))?)
         }
     }
-}
-
-fn table(definitions: &[Definition], out: &mut impl Write) -> Result<(), Failure> {
-    let rows: Vec<[String; 4]> = definitions.iter().map(cells).collect();
-    let headings = HEADINGS.map(str::to_owned);
-    let width = |column: usize| {
-        let cells = rows.iter().chain([&headings]).map(|row| row[column].chars().count());
-        cells.max().unwrap_or_default().min(COLUMN_MAX)
-    };
-    let widths = [width(0), width(1), width(2)];
-    for [id, url, events, state] in [&headings].into_iter().chain(&rows) {
-        let [a, b, c] = widths;
-        writeln!(out, "{id:<a$}  {url:<b$}  {events:<c$}  {state}")?;
-    }
-    Ok(())
 }
 
 fn cells(definition: &Definition) -> [String; 4] {

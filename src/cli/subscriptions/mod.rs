@@ -31,6 +31,7 @@ use crate::kafka::{self, Connection};
 
 use apply::{Mode, Others};
 pub use create::Create;
+pub(in crate::cli) use document::{Definition, State};
 pub use list::List;
 
 /// What to do with subscriptions.
@@ -39,6 +40,9 @@ pub enum Command {
     /// List subscriptions
     List(List),
     /// Show a subscription's definition, without its secrets, and what became of it
+    #[command(after_help = "\
+Example:
+  kafka-webhooks subscriptions get crm")]
     Get {
         /// The subscription's id
         id: String,
@@ -46,6 +50,10 @@ pub enum Command {
     /// Create a subscription; a secret is made and printed once, unless one is given
     Create(Box<Create>),
     /// Create or change subscriptions as files say
+    #[command(after_help = "\
+Examples:
+  kafka-webhooks subscriptions apply -f subscriptions/ --dry-run --prune
+  kafka-webhooks subscriptions apply -f -")]
     Apply {
         /// JSON or YAML: an object with its id as a field "id", an array of them, or one after the other; a folder of *.json, *.jsonl, *.yaml and *.yml; or - for standard input
         #[arg(short, long, value_name = "FILE|DIR|-")]
@@ -58,21 +66,33 @@ pub enum Command {
         prune: bool,
     },
     /// Delete a subscription
+    #[command(after_help = "\
+Example:
+  kafka-webhooks subscriptions delete crm")]
     Delete {
         /// The subscription's id
         id: String,
     },
     /// Switch a subscription on, or give one that the connector disabled a fresh start
+    #[command(after_help = "\
+Example:
+  kafka-webhooks subscriptions enable crm")]
     Enable {
         /// The subscription's id
         id: String,
     },
     /// Switch a subscription off
+    #[command(after_help = "\
+Example:
+  kafka-webhooks subscriptions disable crm")]
     Disable {
         /// The subscription's id
         id: String,
     },
     /// Make a new secret, print it once, and let those before it sign for a while
+    #[command(after_help = "\
+Example:
+  kafka-webhooks subscriptions rotate-secret crm --overlap 48h")]
     RotateSecret {
         /// The subscription's id
         id: String,
@@ -84,8 +104,14 @@ pub enum Command {
         secret: Option<String>,
     },
     /// Encrypt all secrets with the first of encryption.keys
+    #[command(after_help = "\
+Example:
+  kafka-webhooks subscriptions re-encrypt")]
     ReEncrypt,
     /// Send a test event by way of the connector, and print what came of it
+    #[command(after_help = "\
+Example:
+  kafka-webhooks subscriptions test crm --timeout 10s")]
     Test {
         /// The subscription's id
         id: String,
@@ -132,6 +158,18 @@ pub fn run(
 
 fn id_of(text: &str) -> Result<SubscriptionId, Failure> {
     SubscriptionId::parse(text).map_err(|problem| Failure::of(format!("{text:?}: {problem}")))
+}
+
+/// Reads every subscription, in the order of their ids.
+pub(in crate::cli) fn each(
+    connection: &Connection,
+    mut take: impl FnMut(Definition<'_>),
+) -> Result<(), Failure> {
+    let (rows, statuses) = (read(connection)?, statuses(connection)?);
+    let rules = connection.config().subscription_rules();
+    let definitions = rows.iter().filter_map(|row| Definition::read(row, &rules, &statuses));
+    definitions.for_each(&mut take);
+    Ok(())
 }
 
 fn read(connection: &Connection) -> Result<Vec<Row>, Failure> {

@@ -43,7 +43,7 @@ pub(super) fn test(
         "data": { "message": "This is a test of your webhook." },
     });
     let (value, key) = (value.to_string(), id.as_str().as_bytes());
-    let headers = carried(id).write(&Headers::default(), None);
+    let headers = Carried::due_now(id.clone(), Trigger::Test).write(&Headers::default(), None);
     let writer = Writer::new(connection)?;
     writer.write(&topics.deliver, Target::ByKey, key, Some(value.as_bytes()), &headers)?;
     let deadline = Instant::now() + within;
@@ -63,19 +63,4 @@ pub(super) fn test(
         "nothing was heard of the test event {event} within {within:?}: is a connector of the group {} running?",
         connection.config().kafka.group_id
     )))
-}
-
-fn carried(id: &SubscriptionId) -> Carried {
-    Carried {
-        subscription: id.clone(),
-        id: None,
-        trigger: Trigger::Test,
-        attempts: 0,
-        due_at: None,
-        first_at: None,
-        origin: None,
-        source: None,
-        reason: None,
-        status: None,
-    }
 }

@@ -1,3 +1,5 @@
+use proptest::prelude::*;
+use proptest::sample::select;
 use serde_json::json;
 
 use super::*;
@@ -89,8 +91,92 @@ fn outcomes_are_the_contracts_words() {
     let outcomes = [Outcome::Delivered, Outcome::Retrying, Outcome::DeadLettered, Outcome::Skipped];
     let words = outcomes.map(Outcome::as_str);
     assert_eq!(words, ["delivered", "retrying", "dead-lettered", "skipped"]);
+    assert_eq!(outcomes, Outcome::ALL);
     for outcome in outcomes {
         assert_eq!(serde_json::to_value(outcome).expect("a word"), outcome.as_str());
+    }
+}
+
+#[test]
+fn what_is_no_audit_record_reads_as_none() {
+    let written = of_unreadable(&unreadable(), "a");
+    assert!(AuditRecord::read(&written).is_some());
+    for value in ["", "{}", "hunter2", r#"{"version":1}"#] {
+        assert_eq!(AuditRecord::read(value.as_bytes()), None, "{value}");
+    }
+    let text = String::from_utf8(written).expect("UTF-8");
+    let of_others = text.replace("\"unreadable\"", "\"whatever\"");
+    assert_eq!(AuditRecord::read(of_others.as_bytes()), None, "reasons are a closed list");
+    let newer = text.replacen('{', r#"{"addedLater":[1],"#, 1);
+    assert_eq!(AuditRecord::read(newer.as_bytes()), AuditRecord::read(text.as_bytes()));
+}
+
+/// Makes the audit record of an attempt to deliver an event of the type `order.created` and the tenant `acme`.
+pub(in crate::domain) fn record(
+    subscription: &'static str,
+    event: &'static str,
+    outcome: Outcome,
+    reason: Reason,
+) -> AuditRecord<'static> {
+    let written = of_delivery(&attempted(Next::Delivered, answer(200, "")), "a");
+    AuditRecord {
+        outcome,
+        reason,
+        event_id: Some(event.into()),
+        subscription_id: Some(subscription.into()),
+        ..AuditRecord::read(&written).expect("it is read back")
+    }
+}
+
+/// Generates audit records with times to the millisecond and latencies to the tenth, as they are written.
+pub(in crate::domain) fn records() -> impl Strategy<Value = AuditRecord<'static>> {
+    let text = || prop::option::of("\\PC{0,12}").prop_map(|text| text.map(Cow::Owned));
+    let time = || {
+        (0..4_102_444_800_000_i64).prop_map(|ms| Timestamp::from_millisecond(ms).expect("in range"))
+    };
+    let tenths =
+        || prop::option::of((0..10_000_000_u32).prop_map(|tenths| f64::from(tenths) / 10.0));
+    let triggers = [Trigger::Event, Trigger::Test, Trigger::Replay, Trigger::Redrive];
+    let decision =
+        (time(), select(&Outcome::ALL[..]), select(&Reason::ALL[..]), prop::option::of(time()));
+    let place = ("[a-z.]{1,9}", 0..99_i32, 0..i64::MAX, time());
+    let attempt = (0..99_u32, prop::option::of(100..600_u16), tenths(), tenths(), text(), text());
+    let whom = (text(), text(), text(), text(), text(), select(triggers.to_vec()), "[a-z]{1,9}");
+    (decision, place, attempt, whom).prop_map(|(decision, place, attempt, whom)| {
+        let (at, outcome, reason, next_attempt_at) = decision;
+        let (topic, partition, offset, timestamp) = place;
+        let (attempt, status_code, latency_ms, lane_wait_ms, response, error) = attempt;
+        let (event_id, event_type, tenant, subscription_id, url, trigger, instance) = whom;
+        let (topic, instance) = (topic.into(), instance.into());
+        let source = Source { topic, partition, offset, timestamp };
+        AuditRecord {
+            version: 1,
+            at,
+            outcome,
+            reason,
+            event_id,
+            event_type,
+            tenant,
+            subscription_id,
+            url,
+            attempt,
+            status_code,
+            latency_ms,
+            lane_wait_ms,
+            next_attempt_at,
+            trigger,
+            source,
+            response,
+            error,
+            instance,
+        }
+    })
+}
+
+proptest! {
+    #[test]
+    fn what_is_written_is_read_back(record in records()) {
+        prop_assert_eq!(AuditRecord::read(&write(&record)), Some(record));
     }
 }
 

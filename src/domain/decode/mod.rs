@@ -46,6 +46,12 @@ pub struct Identity {
 /// What a schema makes of a record's value: JSON, or why it can't. Found outside, because schemas are far away.
 pub type Translation = Result<Bytes, Unreadable>;
 
+/// Tells whether a value may be in the wire format, so that its schema is asked for. It begins with a zero, which no JSON
+/// does.
+pub fn may_have_schema(record: &Record) -> bool {
+    record.value.as_ref().and_then(|value| value.first()) == Some(&0)
+}
+
 /// Why a value has no schema that could be asked for.
 pub const NO_WIRE_FORMAT: &str = "the value is not in the wire format: no zero and schema id";
 

@@ -224,6 +224,22 @@ fn a_delivery_given_up_without_an_attempt_has_neither_status_nor_error() {
 }
 
 #[test]
+fn how_often_a_delivery_was_redriven_travels_on_and_no_event_says_it() {
+    let onward = |trigger, next| {
+        let event = event(&[("webhooks-redrives", "2")]);
+        let ending = DeliveryEnding { trigger, event, ..attempted(next, answer(503, "busy")) };
+        let (onward, _) = delivery(ending).publications("a");
+        let headers = onward.expect("it goes on").headers;
+        headers.text("webhooks-redrives").map(str::to_owned)
+    };
+    for next in [retry(), Next::DeadLetter(Reason::Exhausted)] {
+        assert_eq!(onward(Trigger::Redrive, next).as_deref(), Some("2"));
+        assert_eq!(onward(Trigger::Event, next), None);
+        assert_eq!(onward(Trigger::Replay, next), None);
+    }
+}
+
+#[test]
 fn an_unreadable_record_is_a_dead_letter_as_it_came_and_its_audit_has_no_key() {
     let ending = Ending::Unreadable(Box::new(unreadable()));
     let expect = [

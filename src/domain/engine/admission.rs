@@ -220,9 +220,7 @@ impl Admission<'_> {
     fn filter(&mut self, event: &Event, targets: &mut Vec<Arc<Subscription>>) {
         let values = Values::of(event);
         targets.retain(|target| {
-            let Some(filter) = &target.filter else { return true };
-            let verdict = filter.is_true(&values);
-            match verdict {
+            match target.admits(&values) {
                 Ok(true) => return true,
                 Ok(false) => self.counts.filtered += 1,
                 Err(error) => self.counts.filter_errors[error as usize] += 1,

@@ -167,8 +167,8 @@ impl Partition {
 
     /// Tells whether a schema has to say what a record holds before it is taken up.
     pub(super) fn needs_schema(&self, record: &Record, policy: &Policy) -> bool {
-        // The wire format begins with a zero, which no JSON does: the rest is seldom looked at.
-        if record.value.as_ref().and_then(|value| value.first()) != Some(&0) {
+        // Seldom so: the rest is seldom looked at.
+        if !decode::may_have_schema(record) {
             return false;
         }
         let is_registry = |source: &Arc<Source>| source.format == Format::Registry;

@@ -45,6 +45,7 @@ fn carried() -> Carried {
         source: Some(Arc::new(Source::of_format(Format::Envelope))),
         reason: Some(Reason::HttpStatus),
         status: Some(503),
+        redrives: 2,
     }
 }
 
@@ -68,6 +69,7 @@ fn a_retry_says_all_that_the_contract_lists_behind_the_events_headers() {
         r#"webhooks-source: {"format":"envelope"}"#,
         "webhooks-reason: http-status",
         "webhooks-status: 503",
+        "webhooks-redrives: 2",
     ];
     assert_eq!(told(&written), expect);
 }
@@ -103,19 +105,7 @@ fn an_unreadable_record_is_a_dead_letter_without_a_subscription() {
 #[test]
 fn a_subscription_alone_is_a_delivery_that_is_due_now() {
     let read = Carried::read(&headers(&[("other", "x"), ("webhooks-subscription", "crm")]));
-    let expect = Carried {
-        subscription: id("crm"),
-        id: None,
-        trigger: Trigger::Event,
-        attempts: 0,
-        due_at: None,
-        first_at: None,
-        origin: None,
-        source: None,
-        reason: None,
-        status: None,
-    };
-    assert_eq!(read, Ok(expect));
+    assert_eq!(read, Ok(Carried::due_now(id("crm"), Trigger::Event)));
 }
 
 /// Checks that a value makes its header, and no other, malformed.
@@ -135,6 +125,7 @@ fn every_malformed_header_of_ours_is_named() {
         (TRIGGER, &["", "EVENT", "other"]),
         // One more attempt must still be countable.
         (ATTEMPTS, &["", "-1", "1.0", "many", "4294967295", "4294967296"]),
+        (REDRIVES, &["", "-1", "1.0", "many", "4294967295", "4294967296"]),
         (DUE_AT, &time),
         (FIRST_AT, &time),
         (ORIGIN, &["", "orders", "orders/3", "/3/42", "orders/x/42", "orders/3/", "orders/3/42/1"]),
@@ -165,11 +156,23 @@ fn a_bad_header_says_its_name_and_not_its_value() {
 #[test]
 fn a_null_header_that_may_be_missing_counts_as_missing() {
     let mut headers = carried().write(&Headers::default(), None);
-    for name in [ID, TRIGGER, ATTEMPTS, DUE_AT, FIRST_AT, ORIGIN, SOURCE, REASON, STATUS] {
+    for name in [ID, TRIGGER, ATTEMPTS, DUE_AT, FIRST_AT, ORIGIN, SOURCE, REASON, STATUS, REDRIVES]
+    {
         headers.0.push(header(name, None));
     }
     let bare = self::headers(&[("webhooks-subscription", "crm")]);
     assert_eq!(Carried::read(&headers), Carried::read(&bare));
+}
+
+#[test]
+fn what_has_no_known_kind_is_no_dead_letter() {
+    let read = |kind| Obituary::read(&headers(&[(KIND, kind)])).map(|end| end.kind);
+    assert_eq!(read("record"), Ok(DeadLetterKind::Record));
+    assert_eq!(read("other"), Err(BadHeader(KIND)));
+    assert_eq!(Obituary::read(&Headers::default()), Err(BadHeader(KIND)));
+    // What tells of dead letters that were sent again is none.
+    assert_eq!(Obituary::read(&mark()), Err(BadHeader(KIND)));
+    assert!(is_mark(&mark()));
 }
 
 fn check_error(error: &str, expect: usize) {
@@ -220,7 +223,7 @@ fn any_carried() -> impl Strategy<Value = Carried> {
     let option = prop::option::of::<BoxedStrategy<Timestamp>>;
     (
         ("[A-Za-z0-9_-]{1,64}", prop::option::of("\\PC{0,300}")),
-        (select(Trigger::ALL.to_vec()), 0..u32::MAX),
+        (select(Trigger::ALL.to_vec()), 0..u32::MAX, 0..u32::MAX),
         (option(time().boxed()), option(time().boxed()), prop::option::of(origin())),
         prop::option::of(any_source()),
         (prop::option::of(select(Reason::ALL.to_vec())), prop::option::of(100_u16..1000)),
@@ -228,7 +231,7 @@ fn any_carried() -> impl Strategy<Value = Carried> {
         .prop_map(
             |(
                 (subscription, name),
-                (trigger, attempts),
+                (trigger, attempts, redrives),
                 (due_at, first_at, origin),
                 source,
                 last,
@@ -244,6 +247,7 @@ fn any_carried() -> impl Strategy<Value = Carried> {
                     source,
                     reason: last.0,
                     status: last.1,
+                    redrives,
                 }
             },
         )
@@ -270,6 +274,7 @@ proptest! {
         let event = of_pairs(&event);
         prop_assert_eq!(Carried::read(&carried.write(&event, None)), Ok(carried.clone()));
         let dead = carried.write(&event, Some(&obituary("it failed")));
+        prop_assert_eq!(Obituary::read(&dead), Ok(obituary("it failed")));
         prop_assert_eq!(Carried::read(&dead), Ok(carried));
     }
 

@@ -26,7 +26,7 @@ use url::Url;
 
 use super::egress::Egress;
 use super::encryption::Encryption;
-use super::expression::Expression;
+use super::expression::{EvaluationError, Expression, Values};
 use super::pattern::EventPattern;
 use super::record::Offset;
 use super::retry::Schedule;
@@ -145,6 +145,16 @@ pub struct Subscription {
     pub rate_limit: Option<RateLimit>,
     /// What people call it.
     pub description: Option<Box<str>>,
+}
+
+impl Subscription {
+    /// Tells whether its filter lets an event through; without one, it lets all.
+    ///
+    /// # Errors
+    /// The filter failed, which is no match.
+    pub fn admits(&self, values: &Values<'_>) -> Result<bool, EvaluationError> {
+        self.filter.as_ref().map_or(Ok(true), |filter| filter.is_true(values))
+    }
 }
 
 /// Whether a subscription is to receive anything.

@@ -141,6 +141,34 @@ fn a_delivery_that_grew_too_old_is_given_up_without_an_attempt() {
 }
 
 #[test]
+fn a_redriven_delivery_of_an_old_event_is_as_young_as_its_next_attempt() {
+    let mut rig = Rig::new(&crm());
+    let deliver = rig.moved(Role::Deliver);
+    let origin = Origin {
+        topic: "orders".into(),
+        partition: 0,
+        offset: Offset(1),
+        timestamp: rig.now - seconds(30 * 86_400),
+    };
+    let origin = Some(origin);
+    let redriven = Carried { origin, redrives: 1, ..Carried::due_now(id("crm"), Trigger::Redrive) };
+    rig.delivery(deliver, 100, &redriven);
+    let attempts = rig.attempts();
+    assert_eq!(told(&attempts), ["e100 to crm #1"]);
+    rig.answer(&attempts[0], 500);
+    assert_eq!(endings(&rig.commit()), ["e100 to crm: retrying http-status"]);
+}
+
+#[test]
+fn a_delivery_that_was_asked_for_is_not_matched_again() {
+    let wants = json!({"events": ["other"], "filter": "false"});
+    let mut rig = Rig::new(&subscriptions(&[("crm", wants)]));
+    let deliver = rig.moved(Role::Deliver);
+    rig.delivery(deliver, 100, &Carried::due_now(id("crm"), Trigger::Replay));
+    assert_eq!(told(&rig.attempts()), ["e100 to crm #1"]);
+}
+
+#[test]
 fn the_time_of_the_first_attempt_stays() {
     let mut rig = Rig::new(&crm());
     let deliver = rig.moved(Role::Deliver);

@@ -177,18 +177,7 @@ impl Rig {
 
 /// A delivery to `crm` that is due at a time.
 fn due(due: Timestamp) -> Carried {
-    Carried {
-        subscription: id("crm"),
-        id: None,
-        trigger: Trigger::Event,
-        attempts: 1,
-        due_at: Some(due),
-        first_at: None,
-        origin: None,
-        source: None,
-        reason: None,
-        status: None,
-    }
+    Carried { attempts: 1, due_at: Some(due), ..Carried::due_now(id("crm"), Trigger::Event) }
 }
 
 /// Tells attempts as `<event> to <subscription> #<number>`.

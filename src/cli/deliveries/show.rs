@@ -1,0 +1,241 @@
+//! `deliveries show`: the audit topic tells what was tried, the topics that wait tell what is to come, and the event's own
+//! topic tells of what came to nothing.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::time::Duration;
+
+use clap::Args;
+use jiff::Timestamp;
+
+use super::reason;
+use super::search::search;
+use crate::cli::audit::{Audit, span};
+use crate::cli::progress::ProgressLine;
+use crate::cli::table::printable;
+use crate::cli::times::Time;
+use crate::cli::{Failure, Output};
+use crate::domain::audit::AuditRecord;
+use crate::domain::event::rfc3339_ms;
+use crate::domain::history::{Delivery, Produced, Story, Subject, Waiting};
+use crate::domain::record::{NextOffset, Offset, Record};
+use crate::domain::subscription::SubscriptionId;
+use crate::domain::tiers;
+use crate::kafka::Connection;
+use crate::kafka::cluster::ClusterError;
+use crate::kafka::range::{Bound, Range, Topic};
+use crate::kafka::settled::Settled;
+
+/// How far from its audit record a dead letter may stand: they are written in one transaction.
+const APART_MAX: Duration = Duration::from_secs(60);
+
+/// The most places of one event that are looked up; an id has one, unless a producer gives it again and again.
+const LOOKED_UP_MAX: usize = 100;
+
+/// Which event, and how to tell of it.
+#[derive(Args)]
+#[command(after_help = "\
+Examples:
+  kafka-webhooks deliveries show evt_1
+  kafka-webhooks deliveries show evt_1 --subscription crm --since 30d --output json
+  kafka-webhooks deliveries show orders/3/42")]
+pub struct Show {
+    /// The event's id as in `webhook-id`, or where it was produced, as topic/partition/offset
+    #[arg(value_name = "EVENT_ID", value_parser = subject)]
+    event: Subject,
+    /// Only what became of it at this subscription, which reads only its part of the audit topic; may be repeated
+    #[arg(long, value_name = "ID", value_parser = SubscriptionId::parse)]
+    subscription: Vec<SubscriptionId>,
+    /// From when on to look for attempts: RFC 3339, a date (midnight, UTC), or how long ago; what waits is always found
+    #[arg(long, value_name = "TIME", default_value = "3d")]
+    since: Time,
+    /// How to print it
+    #[arg(long, value_enum, default_value_t)]
+    output: Output,
+}
+
+fn subject(text: &str) -> Result<Subject, String> {
+    if text.is_empty() { Err("must not be empty".into()) } else { Ok(Subject::parse(text)) }
+}
+
+/// Finds what is known of an event, and prints it.
+///
+/// # Errors
+/// Nothing is known of it.
+pub(super) fn show(
+    show: &Show,
+    connection: &Connection,
+    out: &mut impl Write,
+) -> Result<(), Failure> {
+    let span = span(show.since, None, Timestamp::now())?;
+    let is_wanted = |id: Option<&str>| {
+        let mut wanted = show.subscription.iter();
+        show.subscription.is_empty() || wanted.any(|wanted| Some(wanted.as_str()) == id)
+    };
+    let mut story = Story::default();
+    let mut audit = Audit::open(connection, span, &show.subscription)?;
+    while let Some(record) = audit.next()? {
+        if show.event.is_of(&record) && is_wanted(record.subscription_id.as_deref()) {
+            story.add(record);
+        }
+    }
+    audit.close();
+    let topics = &connection.config().topics;
+    let waiting = topics.tiers.iter().map(|tier| &tier.topic).chain([&topics.deliver]);
+    for topic in waiting {
+        read_waiting(connection, topic, |record| story.add_waiting(&show.event, record))?;
+    }
+    if let Some((first, last)) = story.given_up() {
+        let from = Bound::Time(tiers::sub(first, APART_MAX));
+        let to = Bound::Time(tiers::add(last, APART_MAX));
+        let topic = Topic::look_at(connection, &topics.dead_letter)?;
+        let range = topic.read(&from, &to, |_| true)?;
+        each(range, &topics.dead_letter, |record| story.add_dead_letter(&show.event, record))?;
+    }
+    story.deliveries.retain(|id, _| is_wanted(id.as_deref()));
+    if story.deliveries.is_empty() {
+        search(connection, &show.event, span.since, &mut story)?;
+    }
+    if story.sources.is_empty() && story.deliveries.is_empty() {
+        return Err(nothing(show, span.since));
+    }
+    for produced in story.sources.iter_mut().take(LOOKED_UP_MAX) {
+        look_up(connection, produced)?;
+    }
+    match show.output {
+        Output::Json => {
+            let json = serde_json::to_string_pretty(&story).expect("texts and numbers are JSON");
+            writeln!(out, "{json}")?;
+        }
+        Output::Table => {
+            for line in tell(&story) {
+                writeln!(out, "{}", printable(&line))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn nothing(show: &Show, since: Timestamp) -> Failure {
+    let (Subject::Event(what) | Subject::Record(what)) = &show.event;
+    Failure::of(format!(
+        "nothing is known of {what} since {}, and no event topic holds it: look further back with --since",
+        rfc3339_ms(since)
+    ))
+}
+
+/// Reads what waits in a topic: what is settled already is passed over.
+fn read_waiting(
+    connection: &Connection,
+    name: &str,
+    mut take: impl FnMut(&Record),
+) -> Result<(), Failure> {
+    let topic = match Topic::look_at(connection, name) {
+        // It is made when the connector starts.
+        Err(ClusterError::NoTopic(_)) => return Ok(()),
+        topic => topic?,
+    };
+    let settled = Settled::of(connection, &topic)?;
+    let mut from: BTreeMap<_, _> =
+        topic.partitions().iter().map(|(partition, (first, _))| (*partition, *first)).collect();
+    from.extend(settled.watermarks());
+    let range = topic.read(&Bound::Positions(from), &Bound::End, |_| true)?;
+    each(range, name, |record| {
+        if !settled.includes(record.origin.partition, record.origin.offset) {
+            take(record);
+        }
+    })
+}
+
+/// Reads a range to its end and shows how far it is.
+fn each(mut range: Range, name: &str, mut take: impl FnMut(&Record)) -> Result<(), Failure> {
+    let line = ProgressLine::begin(format!("reading {name}"));
+    while let Some(record) = range.next().transpose()? {
+        take(&record);
+        line.show(range.progress());
+    }
+    Ok(())
+}
+
+/// Finds out whether an event's record is still there, and whether the connector is done with it.
+fn look_up(connection: &Connection, produced: &mut Produced) -> Result<(), Failure> {
+    let source = &produced.source;
+    let topic = match Topic::look_at(connection, &source.topic) {
+        Err(ClusterError::NoTopic(_)) => {
+            produced.present = Some(false);
+            return Ok(());
+        }
+        topic => topic?,
+    };
+    let offset = Offset(source.offset);
+    let settled = Settled::of(connection, &topic)?;
+    produced.settled = Some(settled.includes(source.partition, offset));
+    let position = |next: NextOffset| Bound::Positions(BTreeMap::from([(source.partition, next)]));
+    let mut range = topic.read(&position(offset.at()), &position(offset.next()), |_| true)?;
+    produced.present = Some(range.next().transpose()?.is_some());
+    Ok(())
+}
+
+/// Tells a story to people, line by line.
+fn tell(story: &Story) -> Vec<String> {
+    let id = story.event_id.as_deref().unwrap_or("a record that is no event");
+    let event_type = story.event_type.as_deref().map(|text| format!("  {text}"));
+    let tenant = story.tenant.as_deref().map(|text| format!("  tenant {text}"));
+    let mut lines =
+        vec![format!("{id}{}{}", event_type.unwrap_or_default(), tenant.unwrap_or_default())];
+    for Produced { source, present, settled } in &story.sources {
+        let present = if *present == Some(false) { ", gone from there" } else { "" };
+        let settled = match settled {
+            Some(true) => ", the connector is done with it",
+            Some(false) => ", the connector is not done with it",
+            None => "",
+        };
+        let written = rfc3339_ms(source.timestamp);
+        lines.push(format!("  {source} of {written}{present}{settled}"));
+    }
+    if story.deliveries.is_empty() {
+        lines.push(String::new());
+        lines.push("no delivery of it is known: if the connector is done with it, no subscription wanted it".to_owned());
+    }
+    for delivery in story.deliveries.values() {
+        lines.push(String::new());
+        tell_delivery(delivery, &mut lines);
+    }
+    if story.left_out > 0 {
+        lines.push(format!("{} records more are not shown", story.left_out));
+    }
+    lines
+}
+
+fn tell_delivery(delivery: &Delivery, lines: &mut Vec<String>) {
+    let id = delivery.subscription_id.as_deref().unwrap_or("no subscription");
+    lines.push(format!("{id}: {}", delivery.state.as_str()));
+    for record in &delivery.attempts {
+        lines.push(format!("  {}", line(record)));
+        let said = record.error.as_deref().or(record.response.as_deref());
+        lines.extend(said.map(|said| format!("      {said}")));
+    }
+    for Waiting { place, due_at, .. } in &delivery.waiting {
+        let due = due_at.map_or("now".to_owned(), rfc3339_ms);
+        lines.push(format!("  waits in {place}, due {due}"));
+    }
+    for place in &delivery.dead_letters {
+        lines.push(format!("  dead letter {place}"));
+    }
+}
+
+fn line(record: &AuditRecord) -> String {
+    let what = match (record.latency_ms, record.attempt) {
+        (Some(latency), attempt) => format!("#{attempt} took {latency} ms"),
+        (None, 0) => "no attempt".to_owned(),
+        (None, attempt) => format!("after #{attempt}"),
+    };
+    let next = record.next_attempt_at.map(|next| format!(", next due {}", rfc3339_ms(next)));
+    format!(
+        "{}  {what}: {}, {}{}",
+        rfc3339_ms(record.at),
+        record.outcome.as_str(),
+        reason(record),
+        next.unwrap_or_default()
+    )
+}
