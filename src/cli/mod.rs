@@ -90,7 +90,7 @@ pub enum Command {
     Completions(completions::Completions),
 }
 
-/// How a listing is printed.
+/// How a result is printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Output {
     /// A table for people
