@@ -15,6 +15,7 @@ mod harness;
 mod health;
 mod input;
 mod instances;
+mod monitoring;
 mod readme;
 mod receivers;
 mod registry;
