@@ -8,6 +8,7 @@ mod cloudevents;
 mod commands;
 mod delivery;
 mod demo;
+mod deployment;
 mod fixture;
 mod follower;
 mod guarantees;
