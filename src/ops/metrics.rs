@@ -129,6 +129,8 @@ metrics! {
         "Records that hold their partitions back because the schema registry can't be reached"
     REGISTRY_REQUESTS: Counter("webhooks_registry_requests_total", Count, ["outcome"])
         "Schemas asked for: `answered`, `unusable`, `unknown` (to the registry), `failed` (no registry answered)"
+    TRACE_SPANS: Counter("webhooks_trace_spans_total", Count, ["outcome"])
+        "Spans of attempts: `exported`, `failed` (the collector didn't take them), `dropped` (the queue was full)"
     SESSIONS: Counter("webhooks_sessions_total", Count, [])
         "Times that the connector joined its group; more than one means that a session failed"
     LIVE: Gauge("webhooks_live", Count, [])
@@ -194,6 +196,9 @@ fn begin() {
     for error in EvaluationError::ALL {
         counter!(FILTER_ERRORS, "error" => error.as_str()).increment(0);
     }
+    for outcome in [Spans::Exported, Spans::Failed, Spans::Dropped] {
+        spans(outcome, 0);
+    }
 }
 
 /// Records what is true of the whole process; called before each answer of `/metrics`.
@@ -247,6 +252,32 @@ impl Asked {
 /// Records that a schema was asked for.
 pub fn registry_asked(came_of_it: Asked) {
     counter!(REGISTRY_REQUESTS, "outcome" => came_of_it.as_str()).increment(1);
+}
+
+/// What became of spans.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spans {
+    /// The collector took them.
+    Exported,
+    /// The collector didn't take them.
+    Failed,
+    /// The queue was full.
+    Dropped,
+}
+
+impl Spans {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Exported => "exported",
+            Self::Failed => "failed",
+            Self::Dropped => "dropped",
+        }
+    }
+}
+
+/// Records what became of spans.
+pub fn spans(outcome: Spans, count: usize) {
+    counter!(TRACE_SPANS, "outcome" => outcome.as_str()).increment(count as u64);
 }
 
 /// The handles that the pipeline records by, made once.

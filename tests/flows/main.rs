@@ -22,4 +22,5 @@ mod receivers;
 mod registry;
 mod retry;
 mod subscriptions;
+mod traces;
 mod transform;
