@@ -347,7 +347,7 @@ fn traces_that_reach_nobody_are_refused() {
         "#,
         r#"
         traces.endpoint: must not hold credentials: traces.headers are for them
-        traces.headers.a b: is no header's name
+        traces.headers."a b": is no header's name
         traces.headers.authorization: must not hold control characters, nor others than those of ASCII
         traces.sample_ratio: 2 must be from 0 to 1
         traces.queue_max: 0 must be from 1 to 65536

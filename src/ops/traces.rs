@@ -261,3 +261,72 @@ impl opentelemetry_sdk::trace::SpanExporter for Counted {
         self.exporter.set_resource(resource);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::domain::decode::tests::{event, record, source};
+    use crate::domain::engine::AttemptId;
+    use crate::domain::outcome::Failure;
+    use crate::domain::payload::Retryable;
+    use crate::domain::source::Format;
+    use crate::domain::subscription::tests::subscription;
+    use crate::http::Collector;
+
+    const EVENT: &str = r#"{"id":"evt_1","event":"order.created","data":{}}"#;
+    const SAMPLED: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    const NOT_SAMPLED: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00";
+
+    /// Makes the span of a failed attempt at an event with these headers.
+    fn span(sample_ratio: f64, headers: &[(&str, &str)], reason: Reason) -> Option<SpanData> {
+        let runtime = tokio::runtime::Runtime::new().expect("a runtime can be made");
+        let settings = config::Traces {
+            endpoint: "http://127.0.0.1:9/v1/traces".into(),
+            headers: Default::default(),
+            sample_ratio,
+            queue_max: 1,
+            timeout: Duration::from_secs(1),
+        };
+        let (headers_sent, handle) = (settings.headers.clone(), runtime.handle().clone());
+        let collector = Collector::new(headers_sent, settings.timeout, handle);
+        let collector = collector.expect("the client can be made");
+        let traces = Traces::start(&settings, "a", collector).expect("the settings are good");
+        let attempt = Attempt {
+            id: AttemptId::of_none(),
+            event: Arc::new(event(source(Format::Envelope), record(EVENT, headers))),
+            subscription: subscription("crm", &json!({"url": "https://example.com/?key=s3cret"})),
+            number: 2,
+            retryable: Retryable::Retryable,
+        };
+        let end = Err(Failure { reason, error: "no answer".into() });
+        let attempted = Attempted { latency: Duration::from_millis(20), end };
+        let started = Timestamp::from_second(1_736_937_000).expect("in range");
+        traces.span(&attempt, &attempted, started)
+    }
+
+    #[test]
+    fn what_is_sampled_is_the_producer_s_choice_and_else_the_setting_s() {
+        let is_made = |ratio, headers: &[_]| span(ratio, headers, Reason::Timeout).is_some();
+        assert!(is_made(1.0, &[]) && !is_made(0.0, &[]));
+        assert!(is_made(0.0, &[("traceparent", SAMPLED)]));
+        assert!(!is_made(1.0, &[("traceparent", NOT_SAMPLED)]));
+        assert!(!is_made(0.0, &[("traceparent", "00-none-of-01")]));
+    }
+
+    #[test]
+    fn an_attempt_without_an_answer_is_an_error_by_its_reason() {
+        let span = span(1.0, &[], Reason::Timeout).expect("it is sampled");
+        assert_eq!(span.status, Status::error("no answer"));
+        let said =
+            |key, value: &str| span.attributes.contains(&KeyValue::new(key, value.to_owned()));
+        assert!(said("error.type", "timeout") && said("url.full", "https://example.com/"));
+        assert_eq!(span.end_time, span.start_time + Duration::from_millis(20));
+    }
+
+    #[test]
+    fn where_nothing_was_to_be_sent_there_is_no_span() {
+        assert_eq!(span(1.0, &[], Reason::Filtered), None);
+    }
+}

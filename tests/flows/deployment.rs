@@ -153,7 +153,7 @@ fn compose_runs_the_program_as_it_is() {
     assert_eq!(items(scraped).map(text).collect::<Vec<_>>(), targets);
 }
 
-/// Checks that a stop is waited for longer than it may take.
+/// Checks that a stop is waited for longer than it may take, with five seconds for the last spans.
 fn outlasts(grace: &Value, config: &Config, what: &str) {
     let grace = match grace {
         Value::Number(seconds) => Duration::from_secs(seconds.as_u64().expect("it is a number")),
