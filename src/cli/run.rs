@@ -89,8 +89,8 @@ fn trace(
     runtime: &Handle,
 ) -> Result<Arc<Traces>, Failure> {
     let failed = |error: &dyn Error| Failure::of(format!("traces can't be sent: {error}"));
-    let collector = Collector::new(settings.headers.clone(), settings.timeout, runtime.clone())
-        .map_err(|error| failed(&error))?;
+    let collector = Collector::new(settings, config.egress.ca.as_ref(), runtime.clone());
+    let collector = collector.map_err(|error| failed(&error))?;
     let traces = Traces::start(settings, config.kafka.instance.id(), collector);
     traces.map(Arc::new).map_err(|error| failed(&error))
 }

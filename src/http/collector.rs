@@ -3,16 +3,16 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use opentelemetry_http::{HttpClient, HttpError, Request, Response};
 use reqwest::header::HeaderMap;
-use reqwest::{Client, redirect};
+use reqwest::{Certificate, Client, redirect};
 use tokio::runtime::Handle;
 
 use super::client::SetupError;
 use super::failure;
+use crate::config::{Authorities, Traces};
 
 /// The bytes of an answer that are read; OTLP's are shorter.
 const ANSWER_MAX: usize = 64 << 10;
@@ -25,14 +25,23 @@ pub struct Collector {
 }
 
 impl Collector {
-    /// Makes a client whose requests take `timeout` at most, carry these headers and run on this runtime.
+    /// Makes a client whose requests run on this runtime. It trusts `ca` beside the system's authorities.
     ///
     /// # Errors
     /// [`SetupError::Client`] if TLS can't be set up.
-    pub fn new(headers: HeaderMap, timeout: Duration, runtime: Handle) -> Result<Self, SetupError> {
-        let client =
-            Client::builder().redirect(redirect::Policy::none()).no_proxy().timeout(timeout);
-        let client = client.build().map_err(|error| SetupError::Client(failure::text(&error)))?;
+    pub fn new(
+        traces: &Traces,
+        ca: Option<&Authorities>,
+        runtime: Handle,
+    ) -> Result<Self, SetupError> {
+        let failed = |error| SetupError::Client(failure::text(&error));
+        let mut client = Client::builder().redirect(redirect::Policy::none()).no_proxy();
+        if let Some(ca) = ca {
+            client =
+                client.tls_certs_merge(Certificate::from_pem_bundle(ca.pem()).map_err(failed)?);
+        }
+        let client = client.timeout(traces.timeout).build().map_err(failed)?;
+        let headers = traces.headers.clone();
         Ok(Self { client, headers, runtime })
     }
 }

@@ -5,10 +5,9 @@
 //! harms no delivery. No span holds a payload, a header, or the userinfo or query of a URL.
 //!
 //! The names of attributes are OpenTelemetry's semantic conventions for HTTP client spans and for messaging with Kafka;
-//! what they have no name for begins with `webhooks.`. The exporter's library reads `OTEL_EXPORTER_OTLP_…` variables for
-//! what the settings leave open: further headers, and compression.
+//! what they have no name for begins with `webhooks.`. The exporter's library sends further headers if the variable
+//! `OTEL_EXPORTER_OTLP_HEADERS` names some; nothing else of it is left to the environment.
 
-use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
@@ -19,7 +18,7 @@ use opentelemetry::trace::{SpanContext, SpanKind, Status, TraceContextExt, Trace
 use opentelemetry::{Context, InstrumentationScope, KeyValue};
 use opentelemetry_http::HttpClient;
 use opentelemetry_otlp::{
-    ExporterBuildError, Protocol, SpanExporter, WithExportConfig, WithHttpConfig,
+    Compression, ExporterBuildError, Protocol, SpanExporter, WithExportConfig, WithHttpConfig,
 };
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
@@ -60,12 +59,6 @@ pub struct Traces {
     most: usize,
 }
 
-impl fmt::Debug for Traces {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Traces")
-    }
-}
-
 impl Traces {
     /// Starts the thread that exports spans of this instance by `client`.
     ///
@@ -80,6 +73,7 @@ impl Traces {
             .with_http()
             .with_http_client(client)
             .with_protocol(Protocol::HttpBinary)
+            .with_compression(Compression::Gzip)
             .with_endpoint(&traces.endpoint)
             .with_timeout(traces.timeout)
             .build()?;
@@ -289,8 +283,7 @@ mod tests {
             queue_max: 1,
             timeout: Duration::from_secs(1),
         };
-        let (headers_sent, handle) = (settings.headers.clone(), runtime.handle().clone());
-        let collector = Collector::new(headers_sent, settings.timeout, handle);
+        let collector = Collector::new(&settings, None, runtime.handle().clone());
         let collector = collector.expect("the client can be made");
         let traces = Traces::start(&settings, "a", collector).expect("the settings are good");
         let attempt = Attempt {

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::io::Read as _;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use flate2::read::GzDecoder;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::KeyValue;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
@@ -36,10 +38,18 @@ fn reluctant() -> Receiver {
     Receiver::start(|_, nth| Answer::status(if nth == 1 { 503 } else { 200 }))
 }
 
+/// Returns what a request of OTLP holds, which comes compressed.
+fn unpacked(seen: &Seen) -> Vec<u8> {
+    assert_eq!(seen.header("content-encoding"), "gzip");
+    let mut body = Vec::new();
+    GzDecoder::new(&*seen.body).read_to_end(&mut body).expect("the body is gzip");
+    body
+}
+
 /// Returns the spans that a collector has got, in the order of their attempts.
 fn spans(seen: &[Arc<Seen>]) -> Vec<Span> {
     let requests = seen.iter().map(|seen| {
-        ExportTraceServiceRequest::decode(seen.body.clone()).expect("a request of OTLP")
+        ExportTraceServiceRequest::decode(&*unpacked(seen)).expect("a request of OTLP")
     });
     let resources = requests.flat_map(|request| request.resource_spans);
     let scopes = resources.flat_map(|resource| resource.scope_spans);
@@ -116,7 +126,8 @@ fn an_attempt_is_a_span_of_the_trace_that_its_event_carries() {
             (export.path.as_str(), export.header("authorization")),
             ("/v1/traces", "Bearer t0ken")
         );
-        let body = String::from_utf8_lossy(&export.body);
+        let body = unpacked(export);
+        let body = String::from_utf8_lossy(&body);
         assert!(body.contains("kafka-webhooks") && body.contains("service.instance.id"));
         assert!(!body.contains("s3cret") && !body.contains("pr1vate"));
     }
