@@ -46,6 +46,9 @@ const GATHER: Duration = Duration::from_secs(1);
 /// The longest `tracestate` that a span keeps; W3C Trace Context, section 3.3.1.5, asks for so much.
 const TRACESTATE_MAX: usize = 512;
 
+/// The longest text of a span, in bytes: event types and tenants are their producers' and have no bound.
+const TEXT_MAX: usize = 512;
+
 /// HTTP requests have this method, and their spans this name.
 const POST: &str = "POST";
 
@@ -164,24 +167,24 @@ impl Traces {
 /// Returns what a span says of its attempt, and whether that failed.
 fn describe(attempt: &Attempt, attempted: &Attempted) -> (Vec<KeyValue>, Status) {
     let Attempt { event, subscription, number, .. } = attempt;
+    let origin = &event.origin;
     let mut attributes = vec![
         KeyValue::new("http.request.method", POST),
-        KeyValue::new("url.full", subscription.audit_url.to_string()),
-        KeyValue::new("server.address", subscription.url.host_str().unwrap_or_default().to_owned()),
+        text("url.full", &subscription.audit_url),
+        text("server.address", subscription.url.host_str().unwrap_or_default()),
         KeyValue::new("server.port", subscription.url.port_or_known_default().map_or(0, i64::from)),
         KeyValue::new("messaging.system", "kafka"),
+        KeyValue::new("messaging.operation.name", "process"),
         KeyValue::new("messaging.operation.type", "process"),
-        KeyValue::new("messaging.destination.name", event.origin.topic.to_string()),
-        KeyValue::new("messaging.destination.partition.id", event.origin.partition.to_string()),
-        KeyValue::new("messaging.kafka.offset", event.origin.offset.0),
-        KeyValue::new("messaging.message.id", event.id.as_str().to_owned()),
-        KeyValue::new("webhooks.event.type", event.event_type.to_string()),
-        KeyValue::new("webhooks.subscription", subscription.id.as_str().to_owned()),
+        text("messaging.destination.name", &origin.topic),
+        KeyValue::new("messaging.destination.partition.id", origin.partition.to_string()),
+        KeyValue::new("messaging.kafka.offset", origin.offset.0),
+        text("messaging.message.id", event.id.as_str()),
+        text("webhooks.event.type", &event.event_type),
+        text("webhooks.subscription", subscription.id.as_str()),
         KeyValue::new("webhooks.attempt", i64::from(*number)),
     ];
-    if let Some(tenant) = &event.tenant {
-        attributes.push(KeyValue::new("webhooks.tenant", tenant.to_string()));
-    }
+    attributes.extend(event.tenant.as_deref().map(|tenant| text("webhooks.tenant", tenant)));
     if *number > 1 {
         attributes.push(KeyValue::new("http.request.resend_count", i64::from(number - 1)));
     }
@@ -194,10 +197,18 @@ fn describe(attempt: &Attempt, attempted: &Attempted) -> (Vec<KeyValue>, Status)
             }
             (status.to_string(), String::new())
         }
-        Err(failure) => (failure.reason.as_str().to_owned(), failure.error.to_string()),
+        Err(failure) => (failure.reason.as_str().to_owned(), cut(&failure.error)),
     };
     attributes.push(KeyValue::new("error.type", error));
     (attributes, Status::error(description))
+}
+
+fn text(key: &'static str, value: &str) -> KeyValue {
+    KeyValue::new(key, cut(value))
+}
+
+fn cut(text: &str) -> String {
+    text[..text.floor_char_boundary(TEXT_MAX)].to_owned()
 }
 
 /// Returns the trace that a record belongs to, as its producer said: W3C Trace Context.
@@ -316,6 +327,13 @@ mod tests {
             |key, value: &str| span.attributes.contains(&KeyValue::new(key, value.to_owned()));
         assert!(said("error.type", "timeout") && said("url.full", "https://example.com/"));
         assert_eq!(span.end_time, span.start_time + Duration::from_millis(20));
+    }
+
+    #[test]
+    fn long_texts_are_cut() {
+        assert_eq!(cut(&"ü".repeat(TEXT_MAX)).len(), TEXT_MAX);
+        assert_eq!(cut(&format!("a{}", "ü".repeat(TEXT_MAX))).len(), TEXT_MAX - 1);
+        assert_eq!(cut("short"), "short");
     }
 
     #[test]
