@@ -29,7 +29,8 @@
 //!
 //! - `domain` has no clock, randomness, tasks, sockets, locks or environment.
 //! - Only `kafka` names rdkafka, only `http` names reqwest, only `schema` names the registry's client, only
-//!   `domain::expression` names cel, only `config` reads the environment.
+//!   `domain::expression` names cel, only `config` reads the environment, only `ops::traces` and its way out,
+//!   `http::collector`, name OpenTelemetry.
 //! - No payload and no secret stands in a log, a metric, an error, an audit record or Debug output.
 
 pub mod cli;

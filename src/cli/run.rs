@@ -1,19 +1,21 @@
 //! `run`: the connector, from checked settings to its exit code.
 
+use std::error::Error;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::runtime::Runtime;
+use tokio::runtime::{Handle, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{info, warn};
 
 use super::Failure;
-use crate::config::Config;
-use crate::http::Settings;
+use crate::config::{self, Config};
+use crate::http::{Collector, Settings};
 use crate::kafka::preflight::{Finding, Severity, preflight};
 use crate::kafka::{Connection, admin};
 use crate::ops::health::Health;
 use crate::ops::server::Server;
+use crate::ops::traces::Traces;
 use crate::ops::{logs, metrics};
 use crate::pipeline::{self, Couriers, Stopped, Stopper};
 use crate::schema::Translator;
@@ -51,12 +53,17 @@ pub fn run(config: &Config) -> Result<(), Failure> {
     runtime.spawn(stop_on_signal(signals()?, stopper.clone()));
     let connection = Connection::new(config);
     look_ahead(&connection)?;
-    let couriers = Couriers::start(&Settings::from(config));
+    let traces = config.traces.as_ref();
+    let traces = traces.map(|settings| trace(settings, config, runtime.handle())).transpose()?;
+    let couriers = Couriers::start(&Settings::from(config), traces.clone());
     let couriers = couriers.map_err(|error| Failure::of(error.to_string()))?;
     let translator = Translator::new(config, runtime.handle().clone())
         .map_err(|error| Failure::of(format!("the registry's client can't start: {error}")))?;
     let batch_size = admin::batch_size(&connection);
     let stopped = pipeline::run(config, batch_size, couriers, translator, health, stopper);
+    if let (Some(traces), Some(settings)) = (traces, &config.traces) {
+        traces.stop(settings.timeout);
+    }
     drop(_entered);
     runtime.shutdown_timeout(LEFTOVERS);
     match stopped {
@@ -73,6 +80,19 @@ fn runtime() -> Result<Runtime, Failure> {
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     let runtime = builder.worker_threads(1).enable_all().thread_name("ops").build();
     runtime.map_err(|error| Failure::of(format!("the runtime can't start: {error}")))
+}
+
+/// Begins to trace attempts.
+fn trace(
+    settings: &config::Traces,
+    config: &Config,
+    runtime: &Handle,
+) -> Result<Arc<Traces>, Failure> {
+    let failed = |error: &dyn Error| Failure::of(format!("traces can't be sent: {error}"));
+    let collector = Collector::new(settings, config.egress.ca.as_ref(), runtime.clone());
+    let collector = collector.map_err(|error| failed(&error))?;
+    let traces = Traces::start(settings, config.kafka.instance.id(), collector);
+    traces.map(Arc::new).map_err(|error| failed(&error))
 }
 
 /// Looks at the cluster before anything is started: what is wrong now would only be worse later.

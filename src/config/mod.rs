@@ -31,6 +31,7 @@ mod sources;
 #[cfg(test)]
 mod tests;
 mod topics;
+mod traces;
 mod units;
 mod values;
 
@@ -44,6 +45,7 @@ pub use kafka::{Instance, Kafka, Properties};
 pub use limits::{Delivery, Disable, Ledger, Log, LogFormat, Ops, Retry, Shutdown};
 pub use registry::{Credentials, Registry};
 pub use topics::{Replication, Tier, Topics};
+pub use traces::Traces;
 pub use units::{parse_duration, parse_size, show_duration, show_size};
 
 use crate::domain::encryption::Encryption;
@@ -79,6 +81,8 @@ pub struct Config {
     pub shutdown: Shutdown,
     /// The ops port.
     pub ops: Ops,
+    /// Where spans of attempts are sent; `None`: nowhere.
+    pub traces: Option<Traces>,
     /// What is logged.
     pub log: Log,
 }
@@ -164,6 +168,7 @@ impl Config {
         let ledger = root.table("ledger", Ledger::read);
         let shutdown = root.table("shutdown", Shutdown::read);
         let ops = root.table("ops", Ops::read);
+        let traces = root.table("traces", Traces::read);
         let log = root.table("log", Log::read);
         Some(Self {
             kafka: kafka?,
@@ -178,6 +183,7 @@ impl Config {
             ledger: ledger?,
             shutdown: shutdown?,
             ops: ops?,
+            traces: traces?,
             log: log?,
         })
     }

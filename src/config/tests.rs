@@ -154,6 +154,7 @@ fn is_free(path: &str) -> bool {
         "sources.event_id",
         "sources.event_time",
         "sources.tenant",
+        "traces.headers",
     ];
     tables.contains(&path)
 }
@@ -318,6 +319,49 @@ fn a_registry_has_addresses_and_at_most_one_way_to_say_who_asks() {
     assert_eq!(list.registry.credentials, Credentials::Bearer("t".into()));
     let variables = [("KAFKA_WEBHOOKS__REGISTRY__URL", "http://a,http://b")];
     assert_eq!(accept("", &variables, &[]).registry.urls, ["http://a", "http://b"]);
+}
+
+#[test]
+fn traces_have_a_collector_and_show_no_credential() {
+    assert_eq!(accept("", &[], &[]).traces, None);
+    let variables = [("KAFKA_WEBHOOKS__TRACES__HEADERS", "{ authorization = \"Bearer t0ken\" }")];
+    let config = accept("[traces]\nendpoint = \"https://otlp/base/\"", &variables, &[]);
+    let traces = config.traces.as_ref().expect("there is a collector");
+    assert_eq!(traces.endpoint, "https://otlp/base/v1/traces");
+    assert_eq!(traces.headers["authorization"], "Bearer t0ken");
+    assert_eq!((traces.sample_ratio, traces.queue_max), (1.0, 2048));
+    assert_eq!(traces.timeout, Duration::from_secs(5));
+    assert!(!format!("{config:?}").contains("t0ken"));
+}
+
+#[test]
+fn traces_that_reach_nobody_are_refused() {
+    check(
+        r#"
+        [traces]
+        endpoint = "https://user:pw@otlp"
+        headers = { "a b" = "x", authorization = "Bearer\nt0ken" }
+        sample_ratio = 2
+        queue_max = 0
+        timeout = "2m"
+        "#,
+        r#"
+        traces.endpoint: must not hold credentials: traces.headers are for them
+        traces.headers."a b": is no header's name
+        traces.headers.authorization: must not hold control characters, nor others than those of ASCII
+        traces.sample_ratio: 2 must be from 0 to 1
+        traces.queue_max: 0 must be from 1 to 65536
+        traces.timeout: 2m must be from 100ms to 1m
+        "#,
+    );
+    check(
+        "[traces]\nheaders = { a = \"b\" }",
+        "traces.headers: are of no use without traces.endpoint",
+    );
+    check(
+        "[traces]\nendpoint = \"otlp:4318\"",
+        r#"traces.endpoint: "otlp:4318" is no http: or https: URL"#,
+    );
 }
 
 #[test]

@@ -19,6 +19,7 @@
 
 mod answer;
 mod client;
+mod collector;
 mod credentials;
 mod failure;
 mod held;
@@ -50,6 +51,7 @@ use permission::Permissions;
 use resolver::Lookup;
 
 pub use client::{Settings, SetupError, registry_client};
+pub use collector::Collector;
 
 /// Makes attempts; clones share one pool of connections.
 #[derive(Clone, Debug)]

@@ -24,12 +24,19 @@ pub struct Readiness {
 }
 
 impl Readiness {
+    /// Returns each condition by the name that it has in metrics.
+    pub fn conditions(self) -> [(&'static str, bool); 5] {
+        [
+            ("subscriptions-read", self.subscriptions_read),
+            ("producer-initialised", self.producer_initialised),
+            ("partitions-assigned", self.partitions_assigned),
+            ("broker-reachable", self.broker_reachable),
+            ("registry-reachable", self.registry_reachable),
+        ]
+    }
+
     fn all(self) -> bool {
-        self.subscriptions_read
-            && self.producer_initialised
-            && self.partitions_assigned
-            && self.broker_reachable
-            && self.registry_reachable
+        self.conditions().iter().all(|(_, holds)| *holds)
     }
 }
 

@@ -1,20 +1,21 @@
-//! Every metric: its name, unit and labels, in this file and nowhere else.
+//! Every metric: its name, type, unit, labels and meaning, in this file and nowhere else.
 //!
 //! No label carries a subscription, an event or a URL: the number of series is bounded by topics, partitions, tiers
-//! and reasons.
+//! and reasons. The README's table, the dashboard and the alert rules are held against [`ALL`] by the tests.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
 use metrics::{
-    Counter, Gauge, Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram,
-    gauge, histogram,
+    Counter, Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge,
+    histogram,
 };
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use metrics_util::MetricKindMask;
 use rustc_hash::FxHashMap;
 
-use crate::config::Tier;
+use super::health::Report;
+use crate::config::{Delivery, Tier};
 use crate::domain::audit::Outcome;
 use crate::domain::ending::{Ending, Next};
 use crate::domain::engine::{Counts, Engine, LaneCounts};
@@ -23,36 +24,134 @@ use crate::domain::outcome::Reason;
 use crate::domain::record::TopicPartition;
 use crate::kafka::group::Lag;
 
-const ATTEMPTS: &str = "webhooks_attempts_total";
-const DECISIONS: &str = "webhooks_decisions_total";
-const ATTEMPT_DURATION: &str = "webhooks_attempt_duration_seconds";
-const EVENT_TO_DELIVERY: &str = "webhooks_event_to_delivery_seconds";
-const IN_FLIGHT: &str = "webhooks_in_flight";
-const QUEUED: &str = "webhooks_queued";
-const LANES: &str = "webhooks_lanes";
-const BYTES: &str = "webhooks_record_bytes";
-const RECORDS: &str = "webhooks_records_total";
-const TOMBSTONES: &str = "webhooks_tombstones_total";
-const UNMATCHED: &str = "webhooks_unmatched_total";
-const FILTERED: &str = "webhooks_filtered_total";
-const FILTER_ERRORS: &str = "webhooks_filter_errors_total";
-const ALREADY_SETTLED: &str = "webhooks_already_settled_total";
-const STALE: &str = "webhooks_stale_results_total";
-const SUBSCRIPTIONS: &str = "webhooks_subscriptions";
-const PARTITIONS: &str = "webhooks_partitions";
-const WATERMARK_AGE: &str = "webhooks_watermark_age_seconds";
-const LAG: &str = "webhooks_lag_records";
-const TIER_WAITING: &str = "webhooks_tier_waiting_records";
-const COMMIT_DURATION: &str = "webhooks_ledger_commit_duration_seconds";
-const ABORTS: &str = "webhooks_ledger_aborts_total";
-const WAITING_FOR_SCHEMAS: &str = "webhooks_waiting_for_schema_records";
-const REGISTRY_REQUESTS: &str = "webhooks_registry_requests_total";
-const SESSIONS: &str = "webhooks_sessions_total";
+/// What a metric counts or measures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Metric {
+    /// Its name.
+    pub name: &'static str,
+    /// Whether it only grows, goes up and down, or is a distribution.
+    pub kind: Kind,
+    /// Its unit; `Count` for what has none.
+    pub unit: Unit,
+    /// The labels that each of its series has.
+    pub labels: &'static [&'static str],
+    /// What it says, in a sentence without its full stop.
+    pub meaning: &'static str,
+}
+
+/// The types of metrics, as Prometheus has them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// It only grows.
+    Counter,
+    /// It goes up and down.
+    Gauge,
+    /// A distribution, in the buckets of [`BUCKETS`].
+    Histogram,
+}
+
+/// Defines the names, and [`ALL`] of them: what isn't described can't be named.
+macro_rules! metrics {
+    ($($constant:ident: $kind:ident($name:literal, $unit:ident, $labels:expr) $meaning:literal)*) => {
+        $(const $constant: &str = $name;)*
+
+        /// Every metric, in the order in which the README has them.
+        pub const ALL: &[Metric] = &[$(Metric {
+            name: $name,
+            kind: Kind::$kind,
+            unit: Unit::$unit,
+            labels: &$labels,
+            meaning: $meaning,
+        },)*];
+    };
+}
+
+metrics! {
+    ATTEMPTS: Counter("webhooks_attempts_total", Count, ["outcome", "reason"])
+        "Attempts that ended and are committed; a used-up schedule's last one has the reason `exhausted`"
+    ANSWERS: Counter("webhooks_answers_total", Count, ["status"])
+        "Attempts by what the receiver answered: `1xx` to `5xx`, or `none`"
+    DECISIONS: Counter("webhooks_decisions_total", Count, ["outcome", "reason"])
+        "Decisions made without an attempt"
+    MOVES: Counter("webhooks_moves_total", Count, [])
+        "Deliveries that went on to another retry topic without an attempt: down the wheel, or to wait for their endpoint"
+    ATTEMPT_DURATION: Histogram("webhooks_attempt_duration_seconds", Seconds, [])
+        "Time from an attempt's start to its end"
+    LANE_WAIT: Histogram("webhooks_lane_wait_seconds", Seconds, [])
+        "Time that a delivery waited for its turn before an attempt"
+    EVENT_TO_DELIVERY: Histogram("webhooks_event_to_delivery_seconds", Seconds, [])
+        "Time from an event's record to its delivery at the first attempt"
+    IN_FLIGHT: Gauge("webhooks_in_flight", Count, [])
+        "Attempts that run"
+    IN_FLIGHT_LIMIT: Gauge("webhooks_in_flight_limit", Count, [])
+        "Attempts that may run at once: `delivery.max_in_flight`"
+    QUEUED: Gauge("webhooks_queued", Count, [])
+        "Deliveries that wait in memory for their turn"
+    LANES: Gauge("webhooks_lanes", Count, ["state"])
+        "Subscriptions with something in hand: `active`, `limited` (their rate is used up), `open` (left alone for a while)"
+    BYTES: Gauge("webhooks_record_bytes", Bytes, [])
+        "Bytes of records in hand, until their outcomes are committed"
+    BYTES_LIMIT: Gauge("webhooks_record_bytes_limit", Bytes, [])
+        "Bytes of records at which no more are taken up: `delivery.max_bytes_in_flight`"
+    MEMORY: Gauge("webhooks_resident_memory_bytes", Bytes, [])
+        "Memory that the process holds, as Linux tells it"
+    RECORDS: Counter("webhooks_records_total", Count, [])
+        "Records taken up, of all topics"
+    TOMBSTONES: Counter("webhooks_tombstones_total", Count, [])
+        "Records without a value in event topics"
+    UNMATCHED: Counter("webhooks_unmatched_total", Count, [])
+        "Events that no subscription wanted"
+    FILTERED: Counter("webhooks_filtered_total", Count, [])
+        "Events that the filter of a subscription was not true of"
+    FILTER_ERRORS: Counter("webhooks_filter_errors_total", Count, ["error"])
+        "Events that the filter of a subscription failed on, which is no match"
+    ALREADY_SETTLED: Counter("webhooks_already_settled_total", Count, [])
+        "Records that a former owner of the partition had settled"
+    STALE: Counter("webhooks_stale_results_total", Count, [])
+        "Results that came after their partition was gone"
+    SUBSCRIPTIONS: Gauge("webhooks_subscriptions", Count, ["state"])
+        "Subscriptions that are `active`, `inactive` or `invalid`, and of the active ones those `failing` or `disabled`; every instance knows all"
+    PARTITIONS: Gauge("webhooks_partitions", Count, [])
+        "Partitions in hand, of all topics"
+    WATERMARK_AGE: Gauge("webhooks_watermark_age_seconds", Seconds, ["topic", "partition"])
+        "How long the oldest open record of a partition has been open; 0 if none is"
+    OPEN: Gauge("webhooks_open_records", Count, ["topic", "partition"])
+        "Records of a partition that are taken up and not settled"
+    LAG: Gauge("webhooks_lag_records", Count, ["topic", "partition"])
+        "Records between a partition's watermark and its end"
+    TIER_WAITING: Gauge("webhooks_tier_waiting_records", Count, ["tier"])
+        "Records that wait in a retry tier, in the partitions in hand"
+    COMMIT_DURATION: Histogram("webhooks_ledger_commit_duration_seconds", Seconds, [])
+        "Time from a transaction's begin to its commit"
+    ABORTS: Counter("webhooks_ledger_aborts_total", Count, [])
+        "Transactions that were aborted; their outcomes are written again"
+    WAITING_FOR_SCHEMAS: Gauge("webhooks_waiting_for_schema_records", Count, [])
+        "Records that hold their partitions back because the schema registry can't be reached"
+    REGISTRY_REQUESTS: Counter("webhooks_registry_requests_total", Count, ["outcome"])
+        "Schemas asked for: `answered`, `unusable`, `unknown` (to the registry), `failed` (no registry answered)"
+    TRACE_SPANS: Counter("webhooks_trace_spans_total", Count, ["outcome"])
+        "Spans of attempts: `exported`, `failed` (the collector didn't take them), `dropped` (the queue was full)"
+    SESSIONS: Counter("webhooks_sessions_total", Count, [])
+        "Times that the connector joined its group; more than one means that a session failed"
+    LIVE: Gauge("webhooks_live", Count, [])
+        "1 if `/live` says so, else 0"
+    READY: Gauge("webhooks_ready", Count, [])
+        "1 if `/ready` says so, else 0"
+    CONDITIONS: Gauge("webhooks_ready_condition", Count, ["condition"])
+        "1 if a condition of `/ready` holds, else 0: `subscriptions-read`, `producer-initialised`, `partitions-assigned`, `broker-reachable`, `registry-reachable`"
+    START_TIME: Gauge("webhooks_start_time_seconds", Seconds, [])
+        "When the process started, in Unix time"
+    BUILD_INFO: Gauge("webhooks_build_info", Count, ["version"])
+        "Always 1; the label says which version runs"
+}
 
 /// Upper bounds of latency buckets, in seconds.
-const BUCKETS: [f64; 16] = [
+pub const BUCKETS: [f64; 16] = [
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0,
 ];
+
+/// The classes of statuses, RFC 9110, section 15; the first one is no answer.
+const STATUSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
 
 /// How long a gauge is shown after it was last set.
 const GAUGE_IDLE: Duration = Duration::from_secs(30);
@@ -68,60 +167,62 @@ pub fn install() -> Result<PrometheusHandle, BuildError> {
     let builder = builder.idle_timeout(MetricKindMask::GAUGE, Some(GAUGE_IDLE));
     let handle = builder.install_recorder()?;
     describe();
+    begin();
     Ok(handle)
 }
 
 fn describe() {
-    describe_counter!(ATTEMPTS, "Attempts that ended, by outcome and reason");
-    describe_counter!(DECISIONS, "Decisions made without an attempt, by outcome and reason");
-    describe_histogram!(ATTEMPT_DURATION, Unit::Seconds, "Time from an attempt's start to its end");
-    describe_histogram!(
-        EVENT_TO_DELIVERY,
-        Unit::Seconds,
-        "Time from an event's record to its delivery at the first attempt"
-    );
-    describe_gauge!(IN_FLIGHT, "Attempts that run");
-    describe_gauge!(QUEUED, "Deliveries that wait in memory for their turn");
-    describe_gauge!(
-        LANES,
-        "Subscriptions with something in hand, by state: active, limited (their rate is used up), open (left alone)"
-    );
-    describe_gauge!(
-        BYTES,
-        Unit::Bytes,
-        "Bytes of records in hand, until their outcomes are committed"
-    );
-    describe_counter!(RECORDS, "Records taken up, of all topics");
-    describe_counter!(TOMBSTONES, "Records without a value in event topics");
-    describe_counter!(UNMATCHED, "Events that no subscription wanted");
-    describe_counter!(FILTERED, "Events that the filter of a subscription was not true of");
-    describe_counter!(
-        FILTER_ERRORS,
-        "Events that the filter of a subscription failed on, which is no match, by error"
-    );
-    describe_counter!(ALREADY_SETTLED, "Records that a former owner of the partition had settled");
-    describe_counter!(STALE, "Results that came after their partition was gone");
-    describe_gauge!(SUBSCRIPTIONS, "Subscriptions by state");
-    describe_gauge!(PARTITIONS, "Partitions in hand, of all topics");
-    describe_gauge!(
-        WATERMARK_AGE,
-        Unit::Seconds,
-        "How long the oldest open record of a partition has been open"
-    );
-    describe_gauge!(LAG, "Records between a partition's watermark and its end");
-    describe_gauge!(TIER_WAITING, "Records that wait in a retry tier, in the partitions in hand");
-    describe_histogram!(
-        COMMIT_DURATION,
-        Unit::Seconds,
-        "Time from a transaction's begin to its commit"
-    );
-    describe_counter!(ABORTS, "Transactions that were aborted; their outcomes are written again");
-    describe_gauge!(
-        WAITING_FOR_SCHEMAS,
-        "Records that hold their partitions back because the schema registry can't be reached"
-    );
-    describe_counter!(REGISTRY_REQUESTS, "Schemas asked for, by what came of it");
-    describe_counter!(SESSIONS, "Times that the connector joined its group");
+    for Metric { name, kind, unit, meaning, .. } in ALL {
+        match kind {
+            Kind::Counter => describe_counter!(*name, *unit, *meaning),
+            Kind::Gauge => describe_gauge!(*name, *unit, *meaning),
+            Kind::Histogram => describe_histogram!(*name, *unit, *meaning),
+        }
+    }
+}
+
+/// Begins the counters that are looked at for an increase, with nothing in them: Prometheus sees no increase in a
+/// series that wasn't there before.
+fn begin() {
+    let given_up = |reason: &Reason| !matches!(reason, Reason::Ok | Reason::Filtered);
+    let dead = Outcome::DeadLettered.as_str();
+    for reason in Reason::ALL.iter().filter(|reason| given_up(reason)) {
+        counter!(DECISIONS, "outcome" => dead, "reason" => reason.as_str()).increment(0);
+        counter!(ATTEMPTS, "outcome" => dead, "reason" => reason.as_str()).increment(0);
+    }
+    for asked in [Asked::Answered, Asked::Unusable, Asked::Unknown, Asked::Failed] {
+        counter!(REGISTRY_REQUESTS, "outcome" => asked.as_str()).increment(0);
+    }
+    for error in EvaluationError::ALL {
+        counter!(FILTER_ERRORS, "error" => error.as_str()).increment(0);
+    }
+    for outcome in [Spans::Exported, Spans::Failed, Spans::Dropped] {
+        spans(outcome, 0);
+    }
+}
+
+/// Records what is true of the whole process; called before each answer of `/metrics`.
+pub fn process(report: &Report, started: SystemTime) {
+    let flag = |holds: bool| if holds { 1.0 } else { 0.0 };
+    gauge!(LIVE).set(flag(report.live));
+    gauge!(READY).set(flag(report.ready));
+    for (condition, holds) in report.readiness.conditions() {
+        gauge!(CONDITIONS, "condition" => condition).set(flag(holds));
+    }
+    gauge!(BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+    let since_epoch = started.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    gauge!(START_TIME).set(since_epoch.as_secs_f64());
+    if let Some(bytes) = resident_memory() {
+        gauge!(MEMORY).set(bytes as f64);
+    }
+}
+
+/// Reads what Linux says of the process's memory; `None` elsewhere. See proc_pid_status(5).
+fn resident_memory() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kibibytes: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
+    Some(kibibytes << 10)
 }
 
 /// What came of asking for a schema.
@@ -153,35 +254,65 @@ pub fn registry_asked(came_of_it: Asked) {
     counter!(REGISTRY_REQUESTS, "outcome" => came_of_it.as_str()).increment(1);
 }
 
+/// What became of spans.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spans {
+    /// The collector took them.
+    Exported,
+    /// The collector didn't take them.
+    Failed,
+    /// The queue was full.
+    Dropped,
+}
+
+impl Spans {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Exported => "exported",
+            Self::Failed => "failed",
+            Self::Dropped => "dropped",
+        }
+    }
+}
+
+/// Records what became of spans.
+pub fn spans(outcome: Spans, count: usize) {
+    counter!(TRACE_SPANS, "outcome" => outcome.as_str()).increment(count as u64);
+}
+
 /// The handles that the pipeline records by, made once.
 pub struct Metrics {
     attempts: FxHashMap<(Outcome, Reason), Counter>,
     decisions: FxHashMap<(Outcome, Reason), Counter>,
+    /// By the first digit of the status; 0 is no answer.
+    answers: [Counter; STATUSES.len()],
+    moves: Counter,
     attempt_duration: Histogram,
+    lane_wait: Histogram,
     event_to_delivery: Histogram,
-    in_flight: Gauge,
-    queued: Gauge,
-    bytes: Gauge,
     commit_duration: Histogram,
     aborts: Counter,
+    /// The most attempts that run at once, and the most bytes of records.
+    limits: (usize, usize),
     /// What was counted when last looked at.
     counts: Counts,
 }
 
 impl Metrics {
     /// Makes the handles for a session that begins.
-    pub fn of_session() -> Self {
+    pub fn of_session(delivery: &Delivery) -> Self {
         counter!(SESSIONS).increment(1);
         Self {
             attempts: FxHashMap::default(),
             decisions: FxHashMap::default(),
+            answers: STATUSES.map(|status| counter!(ANSWERS, "status" => status)),
+            moves: counter!(MOVES),
             attempt_duration: histogram!(ATTEMPT_DURATION),
+            lane_wait: histogram!(LANE_WAIT),
             event_to_delivery: histogram!(EVENT_TO_DELIVERY),
-            in_flight: gauge!(IN_FLIGHT),
-            queued: gauge!(QUEUED),
-            bytes: gauge!(BYTES),
             commit_duration: histogram!(COMMIT_DURATION),
             aborts: counter!(ABORTS),
+            limits: (delivery.max_in_flight, delivery.max_bytes_in_flight),
             counts: Counts::default(),
         }
     }
@@ -192,12 +323,17 @@ impl Metrics {
             let key = (Outcome::DeadLettered, Reason::Unreadable);
             return labelled(&mut self.decisions, DECISIONS, key).increment(1);
         };
-        let Some(key) = ending.next.outcome() else { return };
+        let Some(key) = ending.next.outcome() else { return self.moves.increment(1) };
         let Some(attempted) = &ending.attempted else {
             return labelled(&mut self.decisions, DECISIONS, key).increment(1);
         };
         labelled(&mut self.attempts, ATTEMPTS, key).increment(1);
+        let status = attempted.end.as_ref().map_or(0, |answer| usize::from(answer.status / 100));
+        self.answers.get(status).unwrap_or(&self.answers[0]).increment(1);
         self.attempt_duration.record(attempted.latency);
+        if let Some(waited) = ending.waited {
+            self.lane_wait.record(waited);
+        }
         if ending.next == Next::Delivered && ending.attempts == 1 {
             let since = ending.at.duration_since(ending.event.origin.timestamp);
             self.event_to_delivery.record(since.as_secs_f64().max(0.0));
@@ -221,9 +357,12 @@ impl Metrics {
 
     /// Records how things stand; called about once a second.
     pub fn stand(&mut self, engine: &Engine, lags: &[Lag], tiers: &[Tier], now: Timestamp) {
-        self.in_flight.set(engine.in_flight() as f64);
-        self.queued.set(engine.queued() as f64);
-        self.bytes.set(engine.bytes() as f64);
+        let (in_flight, bytes) = self.limits;
+        gauge!(IN_FLIGHT).set(engine.in_flight() as f64);
+        gauge!(IN_FLIGHT_LIMIT).set(in_flight as f64);
+        gauge!(QUEUED).set(engine.queued() as f64);
+        gauge!(BYTES).set(engine.bytes() as f64);
+        gauge!(BYTES_LIMIT).set(bytes as f64);
         let LaneCounts { active, limited, open } = engine.lanes();
         for (state, count) in [("active", active), ("limited", limited), ("open", open)] {
             gauge!(LANES, "state" => state).set(count as f64);
@@ -249,6 +388,7 @@ impl Metrics {
             let age =
                 standing.open_since.map_or(0.0, |since| now.duration_since(since).as_secs_f64());
             gauge!(WATERMARK_AGE, &labels).set(age.max(0.0));
+            gauge!(OPEN, &labels).set(standing.open as f64);
             let end = lags.iter().find(|lag| lag.name == *standing.name).map(|lag| lag.end);
             let lag = end.map_or(0, |end| (end.0 - standing.watermark.0).max(0)) as f64;
             gauge!(LAG, &labels).set(lag);
@@ -287,4 +427,50 @@ fn labelled<'a>(
     handles
         .entry(key)
         .or_insert_with(|| counter!(name, "outcome" => key.0.as_str(), "reason" => key.1.as_str()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The README's table, by the line that stands above it.
+    fn table() -> Vec<&'static str> {
+        let readme = include_str!("../../README.md").lines();
+        let rows = readme.skip_while(|line| *line != "| metric | type | unit | labels | meaning |");
+        rows.skip(2).take_while(|line| line.starts_with('|')).collect()
+    }
+
+    fn row(metric: &Metric) -> String {
+        let Metric { name, kind, unit, labels, meaning } = metric;
+        let kind = format!("{kind:?}").to_lowercase();
+        let unit = if *unit == Unit::Count { "" } else { unit.as_str() };
+        let labels: Vec<_> = labels.iter().map(|label| format!("`{label}`")).collect();
+        format!("| `{name}` | {kind} | {unit} | {} | {meaning} |", labels.join(" "))
+    }
+
+    #[test]
+    fn the_readme_s_table_is_what_there_is() {
+        assert_eq!(table(), ALL.iter().map(row).collect::<Vec<_>>());
+    }
+
+    /// Prometheus, "Metric and label naming" and "Instrumentation": base units, plural, `_total` for what only grows.
+    #[test]
+    fn names_follow_the_conventions() {
+        for Metric { name, kind, unit, labels, .. } in ALL {
+            let is_plain = |text: &str| {
+                text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+                    && !text.contains("__")
+            };
+            assert!(name.starts_with("webhooks_") && is_plain(name), "{name}");
+            assert!(labels.iter().all(|label| is_plain(label)), "{name}");
+            assert_eq!(name.ends_with("_total"), *kind == Kind::Counter, "{name}");
+            let reserved = ["_bucket", "_count", "_sum"];
+            assert!(!reserved.iter().any(|suffix| name.ends_with(suffix)), "{name}");
+            assert!(matches!(unit, Unit::Count | Unit::Seconds | Unit::Bytes), "{name}");
+            let measures = name.trim_end_matches("_limit");
+            assert!(*unit == Unit::Count || measures.ends_with(unit.as_str()), "{name}");
+            let same = ALL.iter().filter(|other| other.name == *name).count();
+            assert_eq!(same, 1, "{name}");
+        }
+    }
 }

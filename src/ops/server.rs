@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use axum::Router;
 use axum::extract::State;
@@ -15,6 +15,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 
 use super::health::{Health, Report};
+use super::metrics;
 
 /// How often recorded samples are folded, so that they don't pile up when nobody scrapes.
 const UPKEEP: Duration = Duration::from_secs(5);
@@ -23,6 +24,7 @@ const UPKEEP: Duration = Duration::from_secs(5);
 struct Ops {
     health: Arc<Health>,
     metrics: PrometheusHandle,
+    started: SystemTime,
 }
 
 /// A bound ops port that doesn't answer yet.
@@ -42,7 +44,7 @@ impl Server {
         metrics: PrometheusHandle,
     ) -> io::Result<Self> {
         let listener = TcpListener::bind(listen).await?;
-        Ok(Self { listener, ops: Ops { health, metrics } })
+        Ok(Self { listener, ops: Ops { health, metrics, started: SystemTime::now() } })
     }
 
     /// Returns the address it is bound to.
@@ -91,6 +93,7 @@ async fn status(State(ops): State<Ops>) -> Response {
 
 async fn render(State(ops): State<Ops>) -> Response {
     const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
+    metrics::process(&ops.health.current(), ops.started);
     ([(CONTENT_TYPE, TEXT)], ops.metrics.render()).into_response()
 }
 

@@ -15,6 +15,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use super::inbox::{Inbox, Input};
 use crate::domain::engine::Attempt;
 use crate::http::{Sender, Settings, SetupError};
+use crate::ops::traces::Traces;
 
 /// The most attempts that a courier takes on before those under way have their turn.
 const TURN: usize = 64;
@@ -53,14 +54,15 @@ impl fmt::Display for HireError {
 impl std::error::Error for HireError {}
 
 impl Couriers {
-    /// Starts a courier for each core.
+    /// Starts a courier for each core. Attempts are traced if there is somebody to trace them.
     ///
     /// # Errors
     /// [`HireError`]; the program can't start then.
-    pub fn start(settings: &Settings) -> Result<Self, HireError> {
+    pub fn start(settings: &Settings, traces: Option<Arc<Traces>>) -> Result<Self, HireError> {
         let cores = thread::available_parallelism().map_or(1, NonZero::get);
         let senders = Sender::several(settings, cores).map_err(HireError::Sender)?;
-        let queues = senders.into_iter().map(start).collect::<io::Result<_>>();
+        let queues = senders.into_iter().map(|sender| start(sender, traces.clone()));
+        let queues = queues.collect::<io::Result<_>>();
         Ok(Self { queues: queues.map_err(HireError::Thread)?, next: Cell::new(0) })
     }
 
@@ -73,22 +75,31 @@ impl Couriers {
     }
 }
 
-fn start(sender: Sender) -> io::Result<UnboundedSender<Errand>> {
+fn start(sender: Sender, traces: Option<Arc<Traces>>) -> io::Result<UnboundedSender<Errand>> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let (queue, errands) = unbounded_channel();
-    let run = move || run(runtime, errands, Arc::new(sender));
+    let run = move || run(runtime, errands, Arc::new(sender), traces);
     thread::Builder::new().name("courier".into()).spawn(run)?;
     Ok(queue)
 }
 
-fn run(runtime: Runtime, mut errands: UnboundedReceiver<Errand>, sender: Arc<Sender>) {
+fn run(
+    runtime: Runtime,
+    mut errands: UnboundedReceiver<Errand>,
+    sender: Arc<Sender>,
+    traces: Option<Arc<Traces>>,
+) {
     runtime.block_on(async {
         let mut turn = Vec::with_capacity(TURN);
         while errands.recv_many(&mut turn, TURN).await > 0 {
             for Errand { attempt, inbox } in turn.drain(..) {
-                let sender = sender.clone();
+                let (sender, traces) = (sender.clone(), traces.clone());
                 tokio::spawn(async move {
-                    let attempted = sender.send(&attempt, Timestamp::now()).await;
+                    let now = Timestamp::now();
+                    let attempted = sender.send(&attempt, now).await;
+                    if let Some(traces) = traces {
+                        traces.attempted(&attempt, &attempted, now);
+                    }
                     inbox.push(Input::Attempted(attempt.id, attempt.subscription, attempted));
                 });
             }

@@ -54,7 +54,7 @@ pub fn run(out: &mut impl Write) -> Result<(), Failure> {
         let value = Some(definition.as_bytes());
         writer.write(topic, Target::ByKey, id.as_bytes(), value, &Headers::default())?;
     }
-    let couriers = Couriers::start(&Settings::from(&config));
+    let couriers = Couriers::start(&Settings::from(&config), None);
     let couriers = couriers.map_err(|error| Failure::of(error.to_string()))?;
     let translator = Translator::new(&config, runtime.handle().clone())
         .map_err(|error| Failure::of(format!("no client for a registry: {error}")))?;

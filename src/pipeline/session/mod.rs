@@ -138,7 +138,7 @@ impl<'a> Session<'a> {
             on_its_way: None,
             reachable_since: None,
             phase: Phase::Running,
-            metrics: Metrics::of_session(),
+            metrics: Metrics::of_session(&surroundings.connection.config().delivery),
             dice: rand::make_rng(),
             progress: 0,
             in_air_until: Instant::now(),
