@@ -1,4 +1,4 @@
-//! A tail: records of some topics as they come, from the first or from now on.
+//! A tail: records of some topics as they come, from the first, from now on, or from where a range has ended.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
