@@ -90,13 +90,13 @@ pub enum Command {
     Completions(completions::Completions),
 }
 
-/// How a listing is printed.
+/// How a result is printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Output {
     /// A table for people
     #[default]
     Table,
-    /// JSON; lists are arrays
+    /// JSON; a listing is an array
     Json,
 }
 

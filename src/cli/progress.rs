@@ -1,11 +1,13 @@
 //! A line that shows how far a command is: on standard error, and only if that is a terminal.
 
-use indicatif::{ProgressBar, ProgressStyle};
+use std::fmt::Write;
+
+use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 
 use crate::kafka::range::Progress;
 
 /// What the line says: what is done, how much of it, how fast.
-const LINE: &str = "{msg}  {percent} %  {human_pos} of {human_len} records  {per_sec}";
+const LINE: &str = "{msg}  {percent} %  {human_pos} of {human_len} records  {rate}";
 
 /// How far a command is. The line goes when this is dropped.
 pub(super) struct ProgressLine(ProgressBar);
@@ -13,7 +15,12 @@ pub(super) struct ProgressLine(ProgressBar);
 impl ProgressLine {
     /// Begins work, named by what it is, such as "reading webhooks.audit".
     pub(super) fn begin(what: String) -> Self {
+        let rate = |state: &ProgressState, to: &mut dyn Write| {
+            // A line that can't be drawn is not worth failing for.
+            let _ = write!(to, "{:.0}/s", state.per_sec());
+        };
         let style = ProgressStyle::with_template(LINE).expect("the template is well formed");
+        let style = style.with_key("rate", rate);
         Self(ProgressBar::new(0).with_style(style).with_message(what))
     }
 

@@ -40,11 +40,12 @@ fn every_command_has_an_example_that_parses() {
     assert!(leaves.iter().any(|(path, _)| path == "kafka-webhooks deliveries list"));
     for (path, command) in leaves {
         let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
-        let examples = help.split_once("Example").map_or("", |(_, examples)| examples);
-        let examples: Vec<_> = examples.lines().skip(1).collect();
+        let examples = help.split_once("Example").and_then(|(_, rest)| rest.split_once(':'));
+        let examples = examples.map_or("", |(_, examples)| examples).lines().map(str::trim);
+        let examples: Vec<_> = examples.filter(|example| !example.is_empty()).collect();
         assert!(!examples.is_empty(), "{path} has no example");
         for example in examples {
-            assert!(example.trim_start().starts_with(&path), "{example:?} is no example of {path}");
+            assert!(example.starts_with(&path), "{example:?} is no example of {path}");
             if let Err(error) = Cli::try_parse_from(words(example)) {
                 panic!("{example:?}: {error}");
             }

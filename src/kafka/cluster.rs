@@ -245,7 +245,7 @@ pub(super) fn metadata(
 /// Asks until there is an answer; `serve` lets the client say what goes wrong.
 ///
 /// # Errors
-/// No broker answers within [`REACH`], or it is clear earlier that none will.
+/// No broker answers within [`REACH`], it is clear earlier that none will, or what is asked is not permitted.
 pub(super) fn ask<T>(
     client: &Client<Witness>,
     serve: impl Fn(),
@@ -254,8 +254,9 @@ pub(super) fn ask<T>(
 ) -> Result<T, ClusterError> {
     let start = Instant::now();
     loop {
-        if let Ok(answer) = question(LOOK) {
-            return Ok(answer);
+        match question(LOOK) {
+            Ok(answer) => return Ok(answer),
+            Err(error) => refused("answer", &error).map_or(Ok(()), Err)?,
         }
         serve();
         if let Some(error) = client.context().hopeless() {
@@ -300,12 +301,17 @@ pub(super) fn partitions(
 
 /// Returns the error that follows from an error of reading a topic, if waiting is of no use.
 pub(super) fn reading_refused(topic: &str, error: &KafkaError) -> Option<ClusterError> {
+    refused(&format!("let the topic {topic} be read"), error)
+}
+
+/// Returns that a request is not permitted, if that is what an error says.
+fn refused(request: &str, error: &KafkaError) -> Option<ClusterError> {
     match error.rdkafka_error_code()? {
         code @ (RDKafkaErrorCode::TopicAuthorizationFailed
-        | RDKafkaErrorCode::GroupAuthorizationFailed) => Some(ClusterError::Refused {
-            request: format!("let the topic {topic} be read"),
-            reason: code.to_string(),
-        }),
+        | RDKafkaErrorCode::GroupAuthorizationFailed
+        | RDKafkaErrorCode::ClusterAuthorizationFailed) => {
+            Some(ClusterError::Refused { request: request.to_owned(), reason: code.to_string() })
+        }
         _ => None,
     }
 }
@@ -333,6 +339,20 @@ mod tests {
             error.found(),
             "kafka.properties.\"security.protocol\" has a value that librdkafka refuses"
         );
+    }
+
+    #[test]
+    fn what_is_not_permitted_is_not_waited_for() {
+        let client: BaseConsumer<Witness> = rdkafka::ClientConfig::new()
+            .create_with_context(Witness::default())
+            .expect("the defaults are good");
+        let code = RDKafkaErrorCode::GroupAuthorizationFailed;
+        let start = Instant::now();
+        let answer: Result<(), _> =
+            ask(client.client(), || {}, "", |_| Err(KafkaError::MetadataFetch(code)));
+        let told = answer.expect_err("it is refused").found();
+        assert!(told.starts_with("the broker refused to answer ("), "{told}");
+        assert!(start.elapsed() < REACH);
     }
 
     #[test]

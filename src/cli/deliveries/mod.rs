@@ -3,6 +3,7 @@
 mod list;
 mod search;
 mod show;
+mod tell;
 
 use std::io::Write;
 

@@ -8,16 +8,15 @@ use std::time::Duration;
 use clap::Args;
 use jiff::Timestamp;
 
-use super::reason;
 use super::search::search;
+use super::tell::tell;
 use crate::cli::audit::{Audit, span};
 use crate::cli::progress::ProgressLine;
 use crate::cli::table::printable;
 use crate::cli::times::Time;
 use crate::cli::{Failure, Output};
-use crate::domain::audit::AuditRecord;
 use crate::domain::event::rfc3339_ms;
-use crate::domain::history::{Delivery, Produced, Story, Subject, Waiting};
+use crate::domain::history::{Produced, Span, Story, Subject};
 use crate::domain::record::{NextOffset, Offset, Record};
 use crate::domain::subscription::SubscriptionId;
 use crate::domain::tiers;
@@ -68,35 +67,11 @@ pub(super) fn show(
     out: &mut impl Write,
 ) -> Result<(), Failure> {
     let span = span(show.since, None, Timestamp::now())?;
-    let is_wanted = |id: Option<&str>| {
-        let mut wanted = show.subscription.iter();
-        show.subscription.is_empty() || wanted.any(|wanted| Some(wanted.as_str()) == id)
-    };
-    let mut story = Story::default();
-    let mut audit = Audit::open(connection, span, &show.subscription)?;
-    while let Some(record) = audit.next()? {
-        if show.event.is_of(&record) && is_wanted(record.subscription_id.as_deref()) {
-            story.add(record);
-        }
-    }
-    audit.close();
-    let topics = &connection.config().topics;
-    let waiting = topics.tiers.iter().map(|tier| &tier.topic).chain([&topics.deliver]);
-    for topic in waiting {
-        read_waiting(connection, topic, |record| story.add_waiting(&show.event, record))?;
-    }
-    if let Some((first, last)) = story.given_up() {
-        let from = Bound::Time(tiers::sub(first, APART_MAX));
-        let to = Bound::Time(tiers::add(last, APART_MAX));
-        let topic = Topic::look_at(connection, &topics.dead_letter)?;
-        let range = topic.read(&from, &to, |_| true)?;
-        each(range, &topics.dead_letter, |record| story.add_dead_letter(&show.event, record))?;
-    }
-    story.deliveries.retain(|id, _| is_wanted(id.as_deref()));
+    let mut story = gather(show, span, connection)?;
     if story.deliveries.is_empty() {
         search(connection, &show.event, span.since, &mut story)?;
     }
-    if story.sources.is_empty() && story.deliveries.is_empty() {
+    if story.deliveries.is_empty() && story.sources.is_empty() {
         return Err(nothing(show, span.since));
     }
     for produced in story.sources.iter_mut().take(LOOKED_UP_MAX) {
@@ -114,6 +89,36 @@ pub(super) fn show(
         }
     }
     Ok(())
+}
+
+/// Reads what was tried, what waits, and what was given up.
+fn gather(show: &Show, span: Span, connection: &Connection) -> Result<Story, Failure> {
+    let Show { event, subscription, .. } = show;
+    let is_wanted = |id: Option<&str>| {
+        let is_it = |wanted: &SubscriptionId| Some(wanted.as_str()) == id;
+        subscription.is_empty() || subscription.iter().any(is_it)
+    };
+    let mut story = Story::default();
+    let mut audit = Audit::open(connection, span, subscription)?;
+    while let Some(record) = audit.next()? {
+        if event.is_of(&record) && is_wanted(record.subscription_id.as_deref()) {
+            story.add(record);
+        }
+    }
+    audit.close();
+    let topics = &connection.config().topics;
+    for topic in topics.tiers.iter().map(|tier| &tier.topic).chain([&topics.deliver]) {
+        read_waiting(connection, topic, |record| story.add_waiting(event, record))?;
+    }
+    if let Some((first, last)) = story.given_up() {
+        let from = Bound::Time(tiers::sub(first, APART_MAX));
+        let to = Bound::Time(tiers::add(last, APART_MAX));
+        let topic = Topic::look_at(connection, &topics.dead_letter)?;
+        let range = topic.read(&from, &to, |_| true)?;
+        each(range, &topics.dead_letter, |record| story.add_dead_letter(event, record))?;
+    }
+    story.deliveries.retain(|id, _| is_wanted(id.as_deref()));
+    Ok(story)
 }
 
 fn nothing(show: &Show, since: Timestamp) -> Failure {
@@ -174,68 +179,4 @@ fn look_up(connection: &Connection, produced: &mut Produced) -> Result<(), Failu
     let mut range = topic.read(&position(offset.at()), &position(offset.next()), |_| true)?;
     produced.present = Some(range.next().transpose()?.is_some());
     Ok(())
-}
-
-/// Tells a story to people, line by line.
-fn tell(story: &Story) -> Vec<String> {
-    let id = story.event_id.as_deref().unwrap_or("a record that is no event");
-    let event_type = story.event_type.as_deref().map(|text| format!("  {text}"));
-    let tenant = story.tenant.as_deref().map(|text| format!("  tenant {text}"));
-    let mut lines =
-        vec![format!("{id}{}{}", event_type.unwrap_or_default(), tenant.unwrap_or_default())];
-    for Produced { source, present, settled } in &story.sources {
-        let present = if *present == Some(false) { ", gone from there" } else { "" };
-        let settled = match settled {
-            Some(true) => ", the connector is done with it",
-            Some(false) => ", the connector is not done with it",
-            None => "",
-        };
-        let written = rfc3339_ms(source.timestamp);
-        lines.push(format!("  {source} of {written}{present}{settled}"));
-    }
-    if story.deliveries.is_empty() {
-        lines.push(String::new());
-        lines.push("no delivery of it is known: if the connector is done with it, no subscription wanted it".to_owned());
-    }
-    for delivery in story.deliveries.values() {
-        lines.push(String::new());
-        tell_delivery(delivery, &mut lines);
-    }
-    if story.left_out > 0 {
-        lines.push(format!("{} records more are not shown", story.left_out));
-    }
-    lines
-}
-
-fn tell_delivery(delivery: &Delivery, lines: &mut Vec<String>) {
-    let id = delivery.subscription_id.as_deref().unwrap_or("no subscription");
-    lines.push(format!("{id}: {}", delivery.state.as_str()));
-    for record in &delivery.attempts {
-        lines.push(format!("  {}", line(record)));
-        let said = record.error.as_deref().or(record.response.as_deref());
-        lines.extend(said.map(|said| format!("      {said}")));
-    }
-    for Waiting { place, due_at, .. } in &delivery.waiting {
-        let due = due_at.map_or("now".to_owned(), rfc3339_ms);
-        lines.push(format!("  waits in {place}, due {due}"));
-    }
-    for place in &delivery.dead_letters {
-        lines.push(format!("  dead letter {place}"));
-    }
-}
-
-fn line(record: &AuditRecord) -> String {
-    let what = match (record.latency_ms, record.attempt) {
-        (Some(latency), attempt) => format!("#{attempt} took {latency} ms"),
-        (None, 0) => "no attempt".to_owned(),
-        (None, attempt) => format!("after #{attempt}"),
-    };
-    let next = record.next_attempt_at.map(|next| format!(", next due {}", rfc3339_ms(next)));
-    format!(
-        "{}  {what}: {}, {}{}",
-        rfc3339_ms(record.at),
-        record.outcome.as_str(),
-        reason(record),
-        next.unwrap_or_default()
-    )
 }
