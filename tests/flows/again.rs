@@ -372,22 +372,3 @@ fn a_replay_that_is_killed_goes_on_where_it_stopped() {
     let ids: Vec<_> = (0..EVENTS).map(|n| format!("evt_{n:02}")).collect();
     assert_eq!(handed_over(&flow), ids, "each once");
 }
-
-#[test]
-fn the_commands_of_the_readme_work() {
-    let flow = Fixture::new("again-readme");
-    flow.subscribe("crm", "https://example.com/hooks", &["*"], json!({}));
-    let letter = given_up("evt_1").partition(0);
-    flow.scope.produce_all("dead-letter", [letter]);
-    let readme = include_str!("../../README.md");
-    let (_, section) = readme.split_once("## Send it again").expect("it has the section");
-    let (_, block) = section.split_once("```sh\n").expect("it has commands");
-    let (block, _) = block.split_once("```").expect("they end");
-    let topic = format!("--topic {}", flow.scope.topic("orders"));
-    for line in block.lines() {
-        let (line, _) = line.split_once('#').unwrap_or((line, ""));
-        let words = line.trim().strip_prefix("kafka-webhooks ").expect("it is a command");
-        run(&flow.setup, &words.replace("--topic orders", &topic));
-    }
-    assert_eq!(handed_over(&flow), ["evt_1"]);
-}

@@ -78,7 +78,7 @@ impl Shell {
         } else if text == "kafka-webhooks run" {
             self.begin(&text);
             self.wait_ready();
-        } else if text.starts_with("kafka-webhooks listen") {
+        } else if text.starts_with("kafka-webhooks listen") || text.ends_with("--follow") {
             self.begin(&text);
         } else if !ELSEWHERE.iter().any(|(elsewhere, _)| *elsewhere == text) {
             self.output(&text);
