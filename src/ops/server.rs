@@ -12,9 +12,10 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use metrics_exporter_prometheus::PrometheusHandle;
+use serde::Serialize;
 use tokio::net::TcpListener;
 
-use super::health::{Health, Report};
+use super::health::Health;
 use super::metrics;
 
 /// How often recorded samples are folded, so that they don't pile up when nobody scrapes.
@@ -79,16 +80,16 @@ impl Server {
 
 async fn live(State(ops): State<Ops>) -> Response {
     let report = ops.health.current();
-    answer(report, if report.live { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE })
+    answer(&report, if report.live { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE })
 }
 
 async fn ready(State(ops): State<Ops>) -> Response {
     let report = ops.health.current();
-    answer(report, if report.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE })
+    answer(&report, if report.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE })
 }
 
 async fn status(State(ops): State<Ops>) -> Response {
-    answer(ops.health.current(), StatusCode::OK)
+    answer(&ops.health.overview(), StatusCode::OK)
 }
 
 async fn render(State(ops): State<Ops>) -> Response {
@@ -97,7 +98,7 @@ async fn render(State(ops): State<Ops>) -> Response {
     ([(CONTENT_TYPE, TEXT)], ops.metrics.render()).into_response()
 }
 
-fn answer(report: Report, status: StatusCode) -> Response {
-    let json = serde_json::to_string(&report).expect("flags and numbers are always JSON");
+fn answer(told: &impl Serialize, status: StatusCode) -> Response {
+    let json = serde_json::to_string(told).expect("flags, numbers and texts are always JSON");
     (status, [(CONTENT_TYPE, "application/json")], json).into_response()
 }
