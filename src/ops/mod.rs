@@ -5,6 +5,7 @@ pub mod health;
 pub mod logs;
 pub mod metrics;
 pub mod overview;
+mod page;
 pub mod recent;
 pub mod server;
 pub mod snapshot;

@@ -1,4 +1,4 @@
-//! The ops port: `/live`, `/ready`, `/metrics`, `/status`.
+//! The ops port: `/` (the status page), `/live`, `/ready`, `/metrics`, `/status`.
 
 use std::io;
 use std::net::SocketAddr;
@@ -9,6 +9,7 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
+use axum::middleware::map_response;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -16,7 +17,7 @@ use serde::Serialize;
 use tokio::net::TcpListener;
 
 use super::health::Health;
-use super::metrics;
+use super::{metrics, page};
 
 /// How often recorded samples are folded, so that they don't pile up when nobody scrapes.
 const UPKEEP: Duration = Duration::from_secs(5);
@@ -67,10 +68,12 @@ impl Server {
             }
         });
         let router = Router::new()
+            .route("/", get(page::page))
             .route("/live", get(live))
             .route("/ready", get(ready))
             .route("/metrics", get(render))
             .route("/status", get(status))
+            .layer(map_response(strict))
             .with_state(self.ops);
         if let Err(error) = axum::serve(self.listener, router).await {
             tracing::error!(%error, "the ops port stopped answering");
@@ -96,6 +99,11 @@ async fn render(State(ops): State<Ops>) -> Response {
     const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
     metrics::process(&ops.health.current(), ops.started);
     ([(CONTENT_TYPE, TEXT)], ops.metrics.render()).into_response()
+}
+
+async fn strict(mut response: Response) -> Response {
+    response.headers_mut().extend(page::STRICT);
+    response
 }
 
 fn answer(told: &impl Serialize, status: StatusCode) -> Response {
