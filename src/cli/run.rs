@@ -13,7 +13,7 @@ use crate::config::{self, Config};
 use crate::http::{Collector, Settings};
 use crate::kafka::preflight::{Finding, Severity, preflight};
 use crate::kafka::{Connection, admin};
-use crate::ops::health::Health;
+use crate::ops::health::{Health, Instance};
 use crate::ops::server::Server;
 use crate::ops::traces::Traces;
 use crate::ops::{logs, metrics};
@@ -36,7 +36,7 @@ pub fn run(config: &Config) -> Result<(), Failure> {
     logs::end_on_panic();
     let runtime = runtime()?;
     let _entered = runtime.enter();
-    let health = Arc::new(Health::new(config.ops.stall_after));
+    let health = Arc::new(Health::new(Instance::starting(&config.kafka), config.ops.stall_after));
     let metrics = metrics::install();
     let metrics = metrics.map_err(|error| Failure::of(format!("metrics can't start: {error}")))?;
     let listen = config.ops.listen;

@@ -1,7 +1,7 @@
 //! Endings: what goes into Kafka when a delivery, or a record, has come to something.
 
 #[cfg(test)]
-pub(super) mod tests;
+pub(crate) mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;

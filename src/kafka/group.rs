@@ -35,6 +35,9 @@ pub struct Lag {
     pub name: TopicPartition,
     /// The offset behind its last stable record.
     pub end: NextOffset,
+    /// Offsets before it that were not handed over: what is fetched, and what is still to fetch. When it is none, those
+    /// between the watermark and the end are the markers that stand behind transactions.
+    pub ahead: u64,
 }
 
 /// Where the client's callbacks leave word.
@@ -68,9 +71,14 @@ impl ClientContext for Context {
             let name: Arc<str> = topic.as_str().into();
             let assigned =
                 stats.partitions.iter().filter(|(id, stats)| **id >= 0 && stats.ls_offset >= 0);
-            lags.extend(assigned.map(|(id, stats)| Lag {
-                name: TopicPartition { topic: name.clone(), partition: *id },
-                end: NextOffset(stats.ls_offset),
+            lags.extend(assigned.map(|(id, stats)| {
+                // Before the first fetch there is no next offset, only a negative number.
+                let to_fetch = stats.ls_offset - stats.next_offset.clamp(0, stats.ls_offset);
+                Lag {
+                    name: TopicPartition { topic: name.clone(), partition: *id },
+                    end: NextOffset(stats.ls_offset),
+                    ahead: to_fetch.unsigned_abs() + stats.fetchq_cnt.unsigned_abs(),
+                }
             }));
         }
         *self.lags.lock().expect("no holder of the lock panics") = lags;

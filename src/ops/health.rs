@@ -1,11 +1,17 @@
 //! Health: what `/live`, `/ready` and `/status` answer, kept by the pipeline and read by the ops port.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::domain::engine::LaneCounts;
+use super::failures::Failures;
+use super::overview::{Overview, Partitions, Troubled};
+use super::recent::Recent;
+use super::snapshot::{Load, Snapshot};
+use crate::config::Kafka;
+use crate::domain::ending::Ending;
 
 /// What has to hold before the connector is ready. Each is told in the words of `/ready`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -40,26 +46,30 @@ impl Readiness {
     }
 }
 
-/// How much is in the connector's hands.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+/// Who answers: each instance tells of itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Load {
-    /// Partitions in hand.
-    pub partitions: usize,
-    /// Attempts that run.
-    pub in_flight: usize,
-    /// Deliveries that wait in memory.
-    pub queued: usize,
-    /// Subscriptions with something in hand, by what they do.
-    pub lanes: LaneCounts,
-    /// Usable subscriptions.
-    pub subscriptions: usize,
-    /// Subscriptions that can't be used.
-    pub invalid_subscriptions: usize,
-    /// Subscriptions with many dead letters in a row.
-    pub failing_subscriptions: usize,
-    /// Subscriptions that were disabled for it.
-    pub disabled_subscriptions: usize,
+pub struct Instance {
+    /// `kafka.instance_id`.
+    pub id: String,
+    /// The consumer group that it shares with the other instances.
+    pub group: String,
+    /// The program's version.
+    pub version: &'static str,
+    /// When the process started.
+    pub started_at: Timestamp,
+}
+
+impl Instance {
+    /// Names an instance that starts now.
+    pub fn starting(kafka: &Kafka) -> Self {
+        Self {
+            id: kafka.instance.id().to_owned(),
+            group: kafka.group_id.clone(),
+            version: env!("CARGO_PKG_VERSION"),
+            started_at: Timestamp::now(),
+        }
+    }
 }
 
 /// Whether there is something to do.
@@ -74,13 +84,16 @@ pub enum Work {
 
 /// What the ops port answers from.
 pub struct Health {
+    instance: Arc<Instance>,
     stall_after: Duration,
     state: Mutex<State>,
 }
 
 struct State {
     readiness: Readiness,
-    load: Load,
+    snapshot: Arc<Snapshot>,
+    recent: Recent,
+    failures: Failures,
     /// What was counted when something last moved, and when that was.
     progress: u64,
     moved_at: Instant,
@@ -106,38 +119,78 @@ pub struct Report {
 impl Health {
     /// Makes the health of a process that has just started. It isn't live any more when nothing has moved for
     /// `stall_after` though there is work.
-    pub fn new(stall_after: Duration) -> Self {
+    pub fn new(instance: Instance, stall_after: Duration) -> Self {
         let now = Instant::now();
         let state = State {
             readiness: Readiness::default(),
-            load: Load::default(),
+            snapshot: Arc::default(),
+            recent: Recent::new(now),
+            failures: Failures::default(),
             progress: 0,
             moved_at: now,
             seen_at: now,
         };
-        Self { stall_after, state: Mutex::new(state) }
+        Self { instance: Arc::new(instance), stall_after, state: Mutex::new(state) }
     }
 
     /// Takes the pipeline's report. `progress` is any number that changes when something moves.
-    pub fn report(&self, readiness: Readiness, load: Load, progress: u64, work: Work) {
+    pub fn report(&self, readiness: Readiness, snapshot: Snapshot, progress: u64, work: Work) {
         let now = Instant::now();
-        let mut state = self.state.lock().expect("no holder of the lock panics");
+        let mut state = self.state();
         if work == Work::None || progress != state.progress {
             state.moved_at = now;
         }
         state.progress = progress;
         state.readiness = readiness;
-        state.load = load;
+        state.snapshot = Arc::new(snapshot);
         state.seen_at = now;
     }
 
-    /// Returns the answer to give now.
+    /// Takes note of endings that are committed.
+    pub fn ended<'a>(&self, endings: impl DoubleEndedIterator<Item = &'a Ending> + Clone) {
+        let mut state = self.state();
+        state.recent.count(endings.clone(), Instant::now());
+        state.failures.note(endings);
+    }
+
+    /// Returns the answer of `/live` and `/ready`.
     pub fn current(&self) -> Report {
-        let state = self.state.lock().expect("no holder of the lock panics");
-        let oldest = state.moved_at.min(state.seen_at);
-        let live = oldest.elapsed() < self.stall_after;
-        let ready = live && state.readiness.all();
-        Report { live, ready, readiness: state.readiness, load: state.load }
+        self.state().report(self.stall_after)
+    }
+
+    /// Returns the answer of `/status`.
+    pub fn overview(&self) -> Overview {
+        let mut state = self.state();
+        let report = state.report(self.stall_after);
+        let reported_seconds_ago = state.seen_at.elapsed().as_secs_f64();
+        let activity = state.recent.activity(Instant::now());
+        let last_failures = state.failures.latest().to_vec();
+        let snapshot = state.snapshot.clone();
+        // The pipeline needn't wait for the rest.
+        drop(state);
+        Overview {
+            report,
+            instance: self.instance.clone(),
+            at: Timestamp::now(),
+            reported_seconds_ago,
+            activity,
+            partitions: Partitions::of(&snapshot),
+            tiers: snapshot.tiers.clone(),
+            troubled_subscriptions: Troubled::of(&snapshot),
+            last_failures,
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect("no holder of the lock panics")
+    }
+}
+
+impl State {
+    fn report(&self, stall_after: Duration) -> Report {
+        let live = self.moved_at.min(self.seen_at).elapsed() < stall_after;
+        let ready = live && self.readiness.all();
+        Report { live, ready, readiness: self.readiness, load: self.snapshot.load }
     }
 }
 
@@ -153,11 +206,21 @@ mod tests {
         registry_reachable: true,
     };
 
+    fn health(stall_after: Duration) -> Health {
+        let instance = Instance {
+            id: "a".to_owned(),
+            group: "group".to_owned(),
+            version: "1.2.3",
+            started_at: Timestamp::UNIX_EPOCH,
+        };
+        Health::new(instance, stall_after)
+    }
+
     /// Reports twice, without progress in between, and returns whether it is live and ready.
     fn check(stall_after: Duration, readiness: Readiness, work: Work) -> (bool, bool) {
-        let health = Health::new(stall_after);
-        health.report(readiness, Load::default(), 1, work);
-        health.report(readiness, Load::default(), 1, work);
+        let health = health(stall_after);
+        health.report(readiness, Snapshot::default(), 1, work);
+        health.report(readiness, Snapshot::default(), 1, work);
         let report = health.current();
         (report.live, report.ready)
     }

@@ -5,7 +5,6 @@
 
 use std::time::{Duration, SystemTime};
 
-use jiff::Timestamp;
 use metrics::{
     Counter, Histogram, Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge,
     histogram,
@@ -15,14 +14,13 @@ use metrics_util::MetricKindMask;
 use rustc_hash::FxHashMap;
 
 use super::health::Report;
-use crate::config::{Delivery, Tier};
+use super::snapshot::{Partition, Snapshot, Waiting};
+use crate::config::Delivery;
 use crate::domain::audit::Outcome;
 use crate::domain::ending::{Ending, Next};
-use crate::domain::engine::{Counts, Engine, LaneCounts};
+use crate::domain::engine::{Counts, LaneCounts};
 use crate::domain::expression::EvaluationError;
 use crate::domain::outcome::Reason;
-use crate::domain::record::TopicPartition;
-use crate::kafka::group::Lag;
 
 /// What a metric counts or measures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,9 +116,9 @@ metrics! {
     OPEN: Gauge("webhooks_open_records", Count, ["topic", "partition"])
         "Records of a partition that are taken up and not settled"
     LAG: Gauge("webhooks_lag_records", Count, ["topic", "partition"])
-        "Records between a partition's watermark and its end"
+        "Records of a partition that aren't settled, at most: the marker behind a transaction counts as one"
     TIER_WAITING: Gauge("webhooks_tier_waiting_records", Count, ["tier"])
-        "Records that wait in a retry tier, in the partitions in hand"
+        "Records that wait in a retry tier, in the partitions in hand, at most"
     COMMIT_DURATION: Histogram("webhooks_ledger_commit_duration_seconds", Seconds, [])
         "Time from a transaction's begin to its commit"
     ABORTS: Counter("webhooks_ledger_aborts_total", Count, [])
@@ -356,49 +354,39 @@ impl Metrics {
     }
 
     /// Records how things stand; called about once a second.
-    pub fn stand(&mut self, engine: &Engine, lags: &[Lag], tiers: &[Tier], now: Timestamp) {
+    pub fn stand(&mut self, snapshot: &Snapshot, counts: Counts) {
+        let load = &snapshot.load;
         let (in_flight, bytes) = self.limits;
-        gauge!(IN_FLIGHT).set(engine.in_flight() as f64);
+        gauge!(IN_FLIGHT).set(load.in_flight as f64);
         gauge!(IN_FLIGHT_LIMIT).set(in_flight as f64);
-        gauge!(QUEUED).set(engine.queued() as f64);
-        gauge!(BYTES).set(engine.bytes() as f64);
+        gauge!(QUEUED).set(load.queued as f64);
+        gauge!(BYTES).set(load.bytes as f64);
         gauge!(BYTES_LIMIT).set(bytes as f64);
-        let LaneCounts { active, limited, open } = engine.lanes();
+        let LaneCounts { active, limited, open } = load.lanes;
         for (state, count) in [("active", active), ("limited", limited), ("open", open)] {
             gauge!(LANES, "state" => state).set(count as f64);
         }
-        self.count(engine.counts());
-        let (registry, invalid) = engine.subscriptions();
-        let (failing, disabled) = engine.unhealthy();
+        self.count(counts);
         for (state, count) in [
-            ("active", registry.active()),
-            ("inactive", registry.len() - registry.active()),
-            ("invalid", invalid),
-            ("failing", failing),
-            ("disabled", disabled),
+            ("active", load.active_subscriptions),
+            ("inactive", load.subscriptions - load.active_subscriptions),
+            ("invalid", load.invalid_subscriptions),
+            ("failing", load.failing_subscriptions),
+            ("disabled", load.disabled_subscriptions),
         ] {
             gauge!(SUBSCRIPTIONS, "state" => state).set(count as f64);
         }
-        let mut waiting = vec![0.0; tiers.len()];
-        let mut partitions = 0;
-        for standing in engine.standings() {
-            partitions += 1;
-            let TopicPartition { topic, partition } = standing.name;
+        gauge!(PARTITIONS).set(load.partitions as f64);
+        for Partition { topic, partition, lag, open, watermark_age_seconds, .. } in
+            &snapshot.partitions
+        {
             let labels = [("topic", topic.to_string()), ("partition", partition.to_string())];
-            let age =
-                standing.open_since.map_or(0.0, |since| now.duration_since(since).as_secs_f64());
-            gauge!(WATERMARK_AGE, &labels).set(age.max(0.0));
-            gauge!(OPEN, &labels).set(standing.open as f64);
-            let end = lags.iter().find(|lag| lag.name == *standing.name).map(|lag| lag.end);
-            let lag = end.map_or(0, |end| (end.0 - standing.watermark.0).max(0)) as f64;
-            gauge!(LAG, &labels).set(lag);
-            if let Some(tier) = tiers.iter().position(|tier| tier.topic == *topic) {
-                waiting[tier] += lag;
-            }
+            gauge!(WATERMARK_AGE, &labels).set(*watermark_age_seconds);
+            gauge!(OPEN, &labels).set(*open as f64);
+            gauge!(LAG, &labels).set(lag.unwrap_or(0) as f64);
         }
-        gauge!(PARTITIONS).set(f64::from(partitions));
-        for (tier, waiting) in tiers.iter().zip(waiting) {
-            gauge!(TIER_WAITING, "tier" => tier.label.clone()).set(waiting);
+        for Waiting { tier, waiting } in &snapshot.tiers {
+            gauge!(TIER_WAITING, "tier" => tier.clone()).set(*waiting as f64);
         }
     }
 

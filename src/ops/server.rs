@@ -1,4 +1,4 @@
-//! The ops port: `/live`, `/ready`, `/metrics`, `/status`.
+//! The ops port: `/` (the status page), `/live`, `/ready`, `/metrics`, `/status`.
 
 use std::io;
 use std::net::SocketAddr;
@@ -9,13 +9,15 @@ use axum::Router;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
+use axum::middleware::map_response;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use metrics_exporter_prometheus::PrometheusHandle;
+use serde::Serialize;
 use tokio::net::TcpListener;
 
-use super::health::{Health, Report};
-use super::metrics;
+use super::health::Health;
+use super::{metrics, page};
 
 /// How often recorded samples are folded, so that they don't pile up when nobody scrapes.
 const UPKEEP: Duration = Duration::from_secs(5);
@@ -66,10 +68,12 @@ impl Server {
             }
         });
         let router = Router::new()
+            .route("/", get(page::page))
             .route("/live", get(live))
             .route("/ready", get(ready))
             .route("/metrics", get(render))
             .route("/status", get(status))
+            .layer(map_response(strict))
             .with_state(self.ops);
         if let Err(error) = axum::serve(self.listener, router).await {
             tracing::error!(%error, "the ops port stopped answering");
@@ -79,16 +83,16 @@ impl Server {
 
 async fn live(State(ops): State<Ops>) -> Response {
     let report = ops.health.current();
-    answer(report, if report.live { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE })
+    answer(&report, if report.live { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE })
 }
 
 async fn ready(State(ops): State<Ops>) -> Response {
     let report = ops.health.current();
-    answer(report, if report.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE })
+    answer(&report, if report.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE })
 }
 
 async fn status(State(ops): State<Ops>) -> Response {
-    answer(ops.health.current(), StatusCode::OK)
+    answer(&ops.health.overview(), StatusCode::OK)
 }
 
 async fn render(State(ops): State<Ops>) -> Response {
@@ -97,7 +101,12 @@ async fn render(State(ops): State<Ops>) -> Response {
     ([(CONTENT_TYPE, TEXT)], ops.metrics.render()).into_response()
 }
 
-fn answer(report: Report, status: StatusCode) -> Response {
-    let json = serde_json::to_string(&report).expect("flags and numbers are always JSON");
+async fn strict(mut response: Response) -> Response {
+    response.headers_mut().extend(page::STRICT);
+    response
+}
+
+fn answer(told: &impl Serialize, status: StatusCode) -> Response {
+    let json = serde_json::to_string(told).expect("flags, numbers and texts are always JSON");
     (status, [(CONTENT_TYPE, "application/json")], json).into_response()
 }

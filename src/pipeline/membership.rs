@@ -118,7 +118,12 @@ impl Membership {
     }
 
     pub(super) fn lags(&self) -> Vec<Lag> {
-        self.consumer.lags()
+        let mut lags = self.consumer.lags();
+        for (name, _) in self.hand.iter().filter(|(_, id)| self.translations.holds(*id)) {
+            let its = lags.iter_mut().filter(|lag| lag.name == *name);
+            its.for_each(|lag| lag.ahead += 1);
+        }
+        lags
     }
 
     pub(super) fn is_assigned(&self) -> bool {

@@ -70,6 +70,11 @@ impl Translations {
         matches!(self.held.get(&id), Some(Held::Running { .. }))
     }
 
+    /// Tells whether it holds a partition's record.
+    pub(super) fn holds(&self, id: PartitionId) -> bool {
+        self.held.contains_key(&id)
+    }
+
     /// Takes a partition's record that is translated; none of its may be running.
     pub(super) fn take(&mut self, id: PartitionId) -> Option<(Record, Translation)> {
         match self.held.remove(&id)? {

@@ -19,6 +19,7 @@ mod history;
 mod input;
 mod instances;
 mod monitoring;
+mod page;
 mod range;
 mod readme;
 mod receivers;

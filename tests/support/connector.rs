@@ -199,6 +199,11 @@ impl Connector {
         self.process.id()
     }
 
+    /// Returns the address of the ops port.
+    pub fn ops(&self) -> SocketAddr {
+        self.ops
+    }
+
     /// Fetches a path of the ops port and returns status and body.
     pub fn get(&self, path: &str) -> (u16, String) {
         self.try_get(path).unwrap_or_else(|error| {

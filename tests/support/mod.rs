@@ -7,6 +7,7 @@
 
 pub mod breakable;
 pub mod broker;
+pub mod browser;
 pub mod connector;
 pub mod exchange;
 pub mod gate;

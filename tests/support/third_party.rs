@@ -52,24 +52,29 @@ pub fn python<A: AsRef<OsStr>>(script: &str, arguments: &[A], input: &str) -> St
 
 /// Runs a Node script of `tests/third_party/node`.
 pub fn node<A: AsRef<OsStr>>(script: &str, arguments: &[A], input: &str) -> String {
-    static NODE: LazyLock<PathBuf> = LazyLock::new(|| {
-        let files = ["package.json", "package-lock.json"].map(|name| scripts("node").join(name));
-        let key: Vec<u8> =
-            files.iter().flat_map(|file| fs::read(file).expect("it is there")).collect();
-        fetched_once("node", &key, |into| {
-            for file in &files {
-                let name = file.file_name().expect("it has one");
-                fs::copy(file, into.join(name)).expect("target/ is writable");
-            }
-            let mut npm = Command::new("npm");
-            npm.args(["ci", "--silent", "--no-audit", "--no-fund", "--ignore-scripts"]);
-            run(npm.current_dir(into), "");
-        })
-    });
+    static NODE: LazyLock<PathBuf> =
+        LazyLock::new(|| node_packages("node", &scripts("node"), |_| {}));
     let mut command = Command::new("node");
     let modules = NODE.join("node_modules");
     command.arg(scripts("node").join(script)).args(arguments).env("NODE_PATH", modules);
     run(&mut command, input)
+}
+
+/// Returns the folder, below `target/<name>`, of the packages that the `package.json` in `source` names; `complete` adds
+/// to it what follows from them.
+pub(super) fn node_packages(name: &str, source: &Path, complete: impl FnOnce(&Path)) -> PathBuf {
+    let files = ["package.json", "package-lock.json"].map(|name| source.join(name));
+    let key: Vec<u8> = files.iter().flat_map(|file| fs::read(file).expect("it is there")).collect();
+    fetched_once(name, &key, |into| {
+        for file in &files {
+            let name = file.file_name().expect("it has one");
+            fs::copy(file, into.join(name)).expect("target/ is writable");
+        }
+        let mut npm = Command::new("npm");
+        npm.args(["ci", "--silent", "--no-audit", "--no-fund", "--ignore-scripts"]);
+        run(npm.current_dir(into), "");
+        complete(into);
+    })
 }
 
 /// Reads a program's lines as JSON.

@@ -23,7 +23,7 @@ use crate::kafka::embedded::Embedded;
 use crate::kafka::tail::{From, Tail};
 use crate::kafka::writer::{Target, Writer};
 use crate::kafka::{Connection, KafkaError};
-use crate::ops::health::Health;
+use crate::ops::health::{Health, Instance};
 use crate::pipeline::{self, Couriers, Stopped, Stopper};
 use crate::receiver::{self, Received, Reply};
 use crate::schema::Translator;
@@ -59,7 +59,7 @@ pub fn run(out: &mut impl Write) -> Result<(), Failure> {
     let translator = Translator::new(&config, runtime.handle().clone())
         .map_err(|error| Failure::of(format!("no client for a registry: {error}")))?;
     let stopper = Stopper::default();
-    let health = Arc::new(Health::new(config.ops.stall_after));
+    let health = Arc::new(Health::new(Instance::starting(&config.kafka), config.ops.stall_after));
     std::thread::scope(|scope| {
         let connector = scope.spawn(|| {
             let (health, stopper) = (health.clone(), stopper.clone());

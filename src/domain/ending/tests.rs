@@ -11,14 +11,14 @@ use crate::domain::source::{Format, Selector};
 use crate::domain::subscription::tests::{id, subscription};
 
 /// Stands in payloads, secrets and URLs, and nowhere else.
-pub(in crate::domain) const HIDDEN: &str = "hunter2";
+pub(crate) const HIDDEN: &str = "hunter2";
 
 /// How the event is read, as it travels.
 const SOURCE: &str = r#"webhooks-source: {"format":"envelope","tenant":{"literal":"acme"}}"#;
 
 const VALUE: &str = r#"{"id":"evt_1","event":"order.created","data":"hunter2"}"#;
 
-pub(in crate::domain) fn at(text: &str) -> Timestamp {
+pub(crate) fn at(text: &str) -> Timestamp {
     text.parse().expect("a time")
 }
 
@@ -30,7 +30,7 @@ fn event(headers: &[(&str, &str)]) -> Arc<Event> {
 }
 
 /// Builds the ending of a first attempt, which took 12.4 ms.
-pub(in crate::domain) fn attempted(next: Next, end: Result<Answer, Failure>) -> DeliveryEnding {
+pub(crate) fn attempted(next: Next, end: Result<Answer, Failure>) -> DeliveryEnding {
     let definition = json!({
         "url": "https://user:hunter2@example.com/hooks?key=hunter2",
         "secret": "hunter2",
@@ -52,17 +52,17 @@ pub(in crate::domain) fn attempted(next: Next, end: Result<Answer, Failure>) -> 
 }
 
 /// Builds the ending of a delivery that was decided without an attempt.
-pub(in crate::domain) fn decided(next: Next) -> DeliveryEnding {
+pub(crate) fn decided(next: Next) -> DeliveryEnding {
     let never = Err(Failure { reason: Reason::Timeout, error: "never made".into() });
     DeliveryEnding { attempts: 0, first_at: None, attempted: None, ..attempted(next, never) }
 }
 
-pub(in crate::domain) fn answer(status: u16, excerpt: &str) -> Result<Answer, Failure> {
+pub(crate) fn answer(status: u16, excerpt: &str) -> Result<Answer, Failure> {
     let excerpt = Some(excerpt.into()).filter(|_| !excerpt.is_empty());
     Ok(Answer { status, retry_after: None, excerpt })
 }
 
-pub(in crate::domain) fn unreadable() -> UnreadableRecord {
+pub(crate) fn unreadable() -> UnreadableRecord {
     UnreadableRecord {
         at: at("2025-01-15T10:30:01.123Z"),
         record: record("hunter2", &[("x-key", "hunter2")]),

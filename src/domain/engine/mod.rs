@@ -47,6 +47,7 @@ use lanes::Lanes;
 pub use lanes::{Fairness, LaneCounts};
 use partition::Partition;
 pub use partition::{PartitionId, Role};
+pub use statuses::Troubled;
 use statuses::{Health, Statuses};
 
 /// The most endings that wait for a batch; with so many, no attempt is started and no record taken up.
@@ -101,9 +102,11 @@ pub struct Standing<'a> {
     pub id: PartitionId,
     /// The partition.
     pub name: &'a TopicPartition,
+    /// What its records are.
+    pub role: Role,
     /// The first offset that isn't settled.
     pub watermark: NextOffset,
-    /// Records that are open.
+    /// Records that are taken up and not settled.
     pub open: usize,
     /// When the record at the watermark was taken up, if it is open.
     pub open_since: Option<Timestamp>,
@@ -344,9 +347,9 @@ impl Engine {
         self.lanes.queued()
     }
 
-    /// Returns how many subscriptions are failing, and how many are disabled for it.
-    pub fn unhealthy(&self) -> (usize, usize) {
-        self.statuses.unhealthy(&self.registry)
+    /// Returns the subscriptions that somebody should look after: failing, disabled for it, or invalid. In no order.
+    pub fn troubled(&self) -> impl Iterator<Item = Troubled<'_>> {
+        self.statuses.troubled(&self.registry)
     }
 
     /// Returns the subscriptions in use and those that can't be used.
@@ -364,8 +367,9 @@ impl Engine {
         self.partitions.iter().map(|(id, partition)| Standing {
             id: *id,
             name: partition.name(),
+            role: partition.role(),
             watermark: partition.window.watermark(),
-            open: partition.window.unsettled(),
+            open: partition.window.unsettled() + usize::from(partition.head.is_some()),
             open_since: partition.window.open_since(),
         })
     }

@@ -17,12 +17,27 @@ use crate::domain::registry::Registry;
 use crate::domain::status::{State, Status};
 use crate::domain::subscription::{Subscription, SubscriptionId};
 
+/// A subscription that somebody should look after.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Troubled<'a> {
+    /// Which.
+    pub id: &'a SubscriptionId,
+    /// Failing, disabled or invalid.
+    pub state: State,
+    /// Where its deliveries go, as audit records have it; `None` if the definition can't be used.
+    pub url: Option<&'a str>,
+    /// Why, for people.
+    pub reason: Option<&'a str>,
+    /// Since when, as far as the status topic has told.
+    pub since: Option<Timestamp>,
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Statuses {
     /// The subscriptions whose definitions can't be used: where those stand, and why.
     invalid: FxHashMap<SubscriptionId, (Offset, Box<str>)>,
-    /// What the status topic says, and of which definition.
-    told: FxHashMap<SubscriptionId, (State, i64)>,
+    /// What the status topic says.
+    told: FxHashMap<SubscriptionId, Status>,
     /// Whether both topics have been read, so that they can be compared.
     are_read: bool,
 }
@@ -36,32 +51,54 @@ impl Statuses {
     pub(super) fn is_disabled(&self, subscription: &Subscription) -> bool {
         // Most connectors have no status to tell of at all.
         !self.told.is_empty()
-            && self.told.get(&subscription.id)
-                == Some(&(State::Disabled, subscription.definition_offset.0))
+            && self
+                .told
+                .get(&subscription.id)
+                .is_some_and(|told| is(told, State::Disabled, subscription.definition_offset))
     }
 
     pub(super) fn invalid(&self) -> usize {
         self.invalid.len()
     }
 
-    /// Returns how many subscriptions are failing, and how many are disabled.
-    pub(super) fn unhealthy(&self, registry: &Registry) -> (usize, usize) {
-        let (mut failing, mut disabled) = (0, 0);
-        for (id, (state, definition)) in &self.told {
-            let count = match state {
-                State::Failing => &mut failing,
-                State::Disabled => &mut disabled,
-                State::Active | State::Invalid => continue,
-            };
-            let current = registry.get(id).map(|subscription| subscription.definition_offset.0);
-            *count += usize::from(current == Some(*definition));
-        }
-        (failing, disabled)
+    /// Returns the subscriptions that somebody should look after, in no order.
+    pub(super) fn troubled<'a>(
+        &'a self,
+        registry: &'a Registry,
+    ) -> impl Iterator<Item = Troubled<'a>> {
+        let unhealthy = self.told.iter().filter_map(|(id, told)| {
+            let current = registry.get(id)?;
+            let is_unhealthy = matches!(told.state, State::Failing | State::Disabled)
+                && told.definition_offset == current.definition_offset.0;
+            is_unhealthy.then(|| Troubled {
+                id,
+                state: told.state,
+                url: Some(&current.audit_url),
+                reason: told.reason.as_deref(),
+                since: Some(told.since),
+            })
+        });
+        let invalid = self.invalid.iter().map(|(id, (definition, reason))| {
+            let told = self.told.get(id).filter(|told| is(told, State::Invalid, *definition));
+            Troubled {
+                id,
+                state: State::Invalid,
+                url: None,
+                reason: Some(reason),
+                since: told.map(|told| told.since),
+            }
+        });
+        unhealthy.chain(invalid)
     }
 
     pub(super) fn is_read(&self) -> bool {
         self.are_read
     }
+}
+
+/// Tells whether a status says this of this definition.
+fn is(told: &Status, state: State, definition: Offset) -> bool {
+    told.state == state && told.definition_offset == definition.0
 }
 
 /// The statuses that one audit partition has made: those before its position, and those since.
@@ -118,7 +155,7 @@ impl Engine {
     pub fn status_read(&mut self, id: SubscriptionId, status: Option<&Status>) {
         match status {
             Some(status) => {
-                self.statuses.told.insert(id, (status.state, status.definition_offset));
+                self.statuses.told.insert(id, status.clone());
             }
             None => {
                 self.statuses.told.remove(&id);
@@ -145,7 +182,7 @@ impl Engine {
         if !*are_read {
             return;
         }
-        let before = told.get(id).copied();
+        let before = told.get(id).map(|told| (told.state, told.definition_offset));
         let status = match (invalid.get(id), self.registry.get(id)) {
             (Some((definition, reason)), _) => Some(Status::invalid(*definition, reason, now)),
             (None, Some(good)) => {
@@ -166,8 +203,8 @@ impl Engine {
         if before == after {
             return;
         }
-        match after {
-            Some(after) => told.insert(id.clone(), after),
+        match &status {
+            Some(status) => told.insert(id.clone(), status.clone()),
             None => told.remove(id),
         };
         self.gathering.tell(Telling::known(id.clone(), status));

@@ -274,9 +274,9 @@ impl<'a> Session<'a> {
             ledger::Report::Ready => self.producer_ready = true,
             ledger::Report::Committed(batch, took) => {
                 self.metrics.committed(took);
-                for (_, ending) in &batch.endings {
-                    self.metrics.ended(ending);
-                }
+                let endings = batch.endings.iter().map(|(_, ending)| ending);
+                endings.clone().for_each(|ending| self.metrics.ended(ending));
+                self.surroundings.health.ended(endings);
                 batch.statuses.iter().for_each(tell);
                 self.engine.batch_committed(&batch);
             }

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use super::{Joined, Session};
-use crate::ops::health::{Load, Readiness, Work};
+use crate::ops::health::{Readiness, Work};
+use crate::ops::snapshot::Snapshot;
 use crate::pipeline::membership::Membership;
 
 /// How often health and gauges are brought up to date.
@@ -32,7 +33,8 @@ impl Session<'_> {
         let members = || self.joined.iter().flat_map(Joined::members);
         let lags: Vec<_> = members().flat_map(Membership::lags).collect();
         let tiers = &self.surroundings.connection.config().topics.tiers;
-        self.metrics.stand(&self.engine, &lags, tiers, now);
+        let snapshot = Snapshot::take(&self.engine, &lags, tiers, now);
+        self.metrics.stand(&snapshot, self.engine.counts());
         let schemaless = self.surroundings.translator.waiting();
         self.metrics.waiting_for_schemas(schemaless);
         let readiness = Readiness {
@@ -47,21 +49,9 @@ impl Session<'_> {
         } else if self.reachable_since.is_none() {
             self.reachable_since = Some(Instant::now());
         }
-        let (registry, invalid) = self.engine.subscriptions();
-        let (failing, disabled) = self.engine.unhealthy();
-        let load = Load {
-            partitions: self.engine.standings().count(),
-            in_flight: self.engine.in_flight(),
-            queued: self.engine.queued(),
-            lanes: self.engine.lanes(),
-            subscriptions: registry.len(),
-            invalid_subscriptions: invalid,
-            failing_subscriptions: failing,
-            disabled_subscriptions: disabled,
-        };
         // Attempts that run within their deadlines are no stall, however slow their receivers are.
         let may_stall = readiness.broker_reachable && self.in_air_until < Instant::now();
         let work = if may_stall && self.engine.has_work() { Work::Waiting } else { Work::None };
-        self.surroundings.health.report(readiness, load, self.progress, work);
+        self.surroundings.health.report(readiness, snapshot, self.progress, work);
     }
 }

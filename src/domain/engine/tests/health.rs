@@ -127,12 +127,51 @@ fn a_disabled_subscription_gets_nothing_until_it_is_written_again() {
     rig.event(orders, 101, "a");
     let disabled = "e100 to crm: dead-lettered subscription-disabled";
     assert_eq!(endings(&rig.commit()), [disabled]);
-    assert_eq!(rig.engine.unhealthy(), (0, 1));
+    let troubled: Vec<_> = rig.engine.troubled().map(|it| (it.id.as_str(), it.state)).collect();
+    assert_eq!(troubled, [("crm", State::Disabled)]);
     let again = Subscription { definition_offset: Offset(8), ..again() };
     rig.engine.put_subscription(Arc::new(again), rig.now);
     assert_eq!(told(&rig.commit()), ["crm Active@8 0"]);
+    assert_eq!(rig.engine.troubled().count(), 0);
     rig.event(orders, 102, "a");
     assert_eq!(super::told(&rig.attempts()), ["e102 to crm #1"]);
+}
+
+#[test]
+fn subscriptions_in_trouble_are_named_with_the_reason() {
+    let mut rig = Rig::new(&subscriptions(&[
+        ("fine", json!({})),
+        ("down", json!({"url": "https://user:hunter2@example.com/hooks?key=hunter2"})),
+        ("late", json!({})),
+    ]));
+    let failing = |definition| Status {
+        reason: Some("dead-letters:70%".into()),
+        ..status(State::Failing, definition)
+    };
+    rig.engine.status_read(id("fine"), Some(&status(State::Active, 7)));
+    rig.engine.status_read(id("down"), Some(&failing(7)));
+    // Of a definition that was replaced since.
+    rig.engine.status_read(id("late"), Some(&failing(6)));
+    rig.engine.invalidate_subscription(id("bad"), Offset(9), "url: is missing", rig.now);
+    let troubled: Vec<_> = rig.engine.troubled().collect();
+    let (down, bad) = (id("down"), id("bad"));
+    let expected = [
+        Troubled {
+            id: &down,
+            state: State::Failing,
+            url: Some("https://example.com/hooks"),
+            reason: Some("dead-letters:70%"),
+            since: Some(START_AT),
+        },
+        Troubled {
+            id: &bad,
+            state: State::Invalid,
+            url: None,
+            reason: Some("url: is missing"),
+            since: Some(rig.now),
+        },
+    ];
+    assert_eq!(troubled, expected);
 }
 
 fn again() -> Subscription {
