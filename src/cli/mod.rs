@@ -96,7 +96,7 @@ pub enum Output {
     /// A table for people
     #[default]
     Table,
-    /// JSON; lists are arrays
+    /// JSON; a listing is an array
     Json,
 }
 
