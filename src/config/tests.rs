@@ -872,3 +872,41 @@ fn encryption_keys_are_told_by_their_ids_only() {
         "encryption.keys[1]: \"a\" is the id of two keys",
     );
 }
+
+/// Returns the keys of the settings file in its order, with their defaults as they stand there.
+fn keys_of_the_file() -> Vec<(String, String)> {
+    let mut section = "";
+    let mut keys: Vec<(String, String)> = Vec::new();
+    for line in SHIPPED.lines() {
+        let setting = line.strip_prefix('#').unwrap_or(line);
+        if setting.starts_with('[') && setting.ends_with(']') {
+            section = setting.trim_matches(['[', ']']);
+            if section == "kafka.properties" {
+                keys.push((section.to_owned(), String::new()));
+            }
+        } else if let Some((key, value)) = setting.split_once(" = ")
+            && section != "kafka.properties"
+            && key.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+        {
+            let key = format!("{section}.{key}");
+            let has_default = !line.starts_with('#') && section != "sources";
+            let default = if has_default { format!("`{value}`") } else { String::new() };
+            if !keys.iter().any(|(known, _)| *known == key) {
+                keys.push((key, default));
+            }
+        }
+    }
+    keys
+}
+
+#[test]
+fn the_readme_lists_every_setting_with_its_default() {
+    let readme = include_str!("../../README.md");
+    let table = readme.split("\n## ").find(|section| section.starts_with("Settings\n"));
+    let rows = table.expect("there is such a section").lines().filter_map(|line| {
+        let mut cells = line.strip_prefix("| `")?.split(" | ");
+        let key = cells.next()?.trim_end_matches('`');
+        Some((key.to_owned(), cells.next()?.trim().to_owned()))
+    });
+    assert_eq!(rows.collect::<Vec<_>>(), keys_of_the_file());
+}

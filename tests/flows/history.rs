@@ -141,33 +141,6 @@ fn deliveries_are_listed_by_all_that_tells_them_apart() {
 }
 
 #[test]
-fn what_the_readme_says_about_finding_out_is_so() {
-    let (flow, _receiver) = scene("readme-history");
-    let _connector = flow.start();
-    play(&flow);
-    let readme = include_str!("../../README.md");
-    let section =
-        readme.split("\n## ").find(|section| section.starts_with("Find out what happened"));
-    let section = section.expect("there is such a section");
-    let commands: Vec<_> = section
-        .lines()
-        .filter_map(|line| line.strip_prefix("kafka-webhooks "))
-        .map(|line| line.split(" #").next().unwrap_or_default().trim_end())
-        .collect();
-    assert!(commands.len() >= 6, "{commands:?}");
-    for command in commands {
-        let words: Vec<_> =
-            command.split_whitespace().map(|word| word.trim_matches('\'')).collect();
-        if words.contains(&"--follow") {
-            flow.setup.start_command(&words).wait_log(SOON, "evt_1");
-        } else {
-            let out = run(&flow.setup, &words);
-            assert!(out.lines().count() > 1, "{command}: {out}");
-        }
-    }
-}
-
-#[test]
 fn only_the_partition_of_a_subscription_is_read() {
     let (flow, _receiver) = scene("partition");
     // Both partitions have been there for a while.

@@ -311,3 +311,20 @@ proptest! {
         retry_after(&header, NOW);
     }
 }
+
+#[test]
+fn the_readme_says_what_every_reason_means() {
+    let readme = include_str!("../../../README.md");
+    let rows = readme.split_once("| reason | means |").expect("there is such a table").1;
+    let rows = rows.split_once("\n\n").expect("the table ends").0;
+    let told: Vec<_> = rows
+        .lines()
+        .filter_map(|row| row.strip_prefix("| `")?.split_once("` | "))
+        .flat_map(|(reasons, _)| reasons.split("` `"))
+        .collect();
+    let mut known = Reason::ALL.map(Reason::as_str).to_vec();
+    known.sort_unstable();
+    let mut sorted = told.clone();
+    sorted.sort_unstable();
+    assert_eq!(sorted, known);
+}
