@@ -86,7 +86,7 @@ metrics! {
     QUEUED: Gauge("webhooks_queued", Count, [])
         "Deliveries that wait in memory for their turn"
     LANES: Gauge("webhooks_lanes", Count, ["state"])
-        "Subscriptions with something in hand: `active`, `limited` (their rate is used up), `open` (left alone for a while)"
+        "Subscriptions that are `active` or `limited` (their rate is used up), and endpoints and origins that are `open` (left alone for a while)"
     BYTES: Gauge("webhooks_record_bytes", Bytes, [])
         "Bytes of records in hand, until their outcomes are committed"
     BYTES_LIMIT: Gauge("webhooks_record_bytes_limit", Bytes, [])
