@@ -16,7 +16,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use tracing::info;
 
 use super::consumer::{Identity, Part};
-use super::record::owned;
+use super::record::{hand_over, owned};
 use super::{Connection, context};
 use crate::config::Topics;
 use crate::domain::ending::{Destination, Publication};
@@ -250,25 +250,14 @@ impl Writer {
         self.enqueue(record)
     }
 
-    /// Hands a record to the producer, and waits when its queue is full: that drains as the broker takes records, and
-    /// if it doesn't, they time out.
-    fn enqueue(&self, mut record: BaseRecord<'_, [u8], [u8], usize>) -> KafkaResult<()> {
+    /// Hands a record to the producer, and keeps in mind whose was refused.
+    fn enqueue(&self, record: BaseRecord<'_, [u8], [u8], usize>) -> KafkaResult<()> {
         let ending = record.delivery_opaque;
-        loop {
-            match self.producer.send(record) {
-                Ok(()) => return Ok(()),
-                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) => {
-                    record = back;
-                    std::thread::sleep(Duration::from_millis(1));
-                }
-                Err((error, _)) => {
-                    if let Some(code) = error.rdkafka_error_code() {
-                        self.failed().push((ending, code));
-                    }
-                    return Err(error);
-                }
+        hand_over(&self.producer, record).inspect_err(|error| {
+            if let Some(code) = error.rdkafka_error_code() {
+                self.failed().push((ending, code));
             }
-        }
+        })
     }
 
     /// Repeats a call for as long as its error says that it may succeed: a cluster that is away is waited out. What

@@ -1,10 +1,35 @@
 //! From librdkafka's messages to records of our own, and back.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use jiff::Timestamp;
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Headers as _, Message, OwnedHeaders};
+use rdkafka::producer::{BaseRecord, ProducerContext, ThreadedProducer};
 
 use crate::domain::record::{Header, Headers, Offset, Origin, Record, TopicPartition};
+
+/// Hands a record to a producer, and waits when its queue is full: that drains as the broker takes records, and if it
+/// doesn't, they time out.
+///
+/// # Errors
+/// The producer refuses the record.
+pub(super) fn hand_over<C: ProducerContext<DeliveryOpaque = usize> + 'static>(
+    producer: &ThreadedProducer<C>,
+    mut record: BaseRecord<'_, [u8], [u8], usize>,
+) -> KafkaResult<()> {
+    loop {
+        match producer.send(record) {
+            Ok(()) => return Ok(()),
+            Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) => {
+                record = back;
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            Err((error, _)) => return Err(error),
+        }
+    }
+}
 
 /// Copies a message out of librdkafka's memory.
 pub(super) fn record(message: &BorrowedMessage, name: Option<&TopicPartition>) -> Record {

@@ -17,7 +17,7 @@ use super::Connection;
 use super::admin::batch_size_of;
 use super::bookmark::{Bookmark, Position, list};
 use super::cluster::{ClusterError, REACH, Witness};
-use super::record::owned;
+use super::record::{hand_over, owned};
 use crate::domain::record::Headers;
 
 /// How long one call of a transaction may take before its error is looked at.
@@ -199,20 +199,8 @@ impl<'c> Transactions<'c> {
         record.partition = outgoing.partition;
         record.key = outgoing.key.as_deref();
         record.payload = outgoing.value.as_deref();
-        loop {
-            match self.producer.send(record) {
-                Ok(()) => return Ok(()),
-                // It drains as the broker takes records, and if that doesn't, they time out.
-                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) => {
-                    record = back;
-                    std::thread::sleep(Duration::from_millis(1));
-                }
-                Err((error, _)) => {
-                    self.producer.context().refused(place, &error);
-                    return Err(error);
-                }
-            }
-        }
+        let refused = |error: &KafkaError| self.producer.context().refused(place, error);
+        hand_over(&self.producer, record).inspect_err(refused)
     }
 
     /// Aborts the transaction that failed for `cause`.
