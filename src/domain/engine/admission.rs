@@ -76,7 +76,8 @@ impl Engine {
     /// To be called once before a round of [`Engine::poll_attempt`].
     pub fn advance(&mut self, now: Timestamp) {
         while self.delayed.peek().is_some_and(|delayed| delayed.due <= now) {
-            let Delayed { delivery, .. } = self.delayed.pop().expect("it was peeked at");
+            let Delayed { mut delivery, .. } = self.delayed.pop().expect("it was peeked at");
+            delivery.admitted_at = now;
             let known = self.registry.get(&delivery.subscription);
             if let Some((delivery, until)) = self.lanes.push(delivery, known, now) {
                 self.send_away(delivery, until, now);
@@ -156,7 +157,7 @@ impl Admission<'_> {
             let health = health.expect("an audit partition has room only when it is known");
             let before = health.get(seen.subscription.as_str());
             if let Some(status) = health::fold(before, &seen, self.policy.disable_after) {
-                self.gathering.tell(Telling::of(
+                self.gathering.tell(Telling::folded(
                     self.id,
                     seen.subscription.clone(),
                     before,

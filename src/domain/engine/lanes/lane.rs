@@ -22,8 +22,9 @@ const PACE: f64 = 0.05;
 /// A lane whose deliveries of one partition are through sooner than this is not slow.
 const SLOW: Duration = Duration::from_millis(250);
 
-/// The longest that a delivery waits elsewhere for its lane, before it is looked at again.
-const AWAY_MAX: Duration = Duration::from_secs(3600);
+/// A delivery waits elsewhere for its lane no longer than the lane has been slow, before it is looked at again: how long
+/// it will be slow is a guess. But so long it may.
+const AWAY_MIN: Duration = Duration::from_secs(10);
 
 /// Where a lane is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,8 +63,8 @@ pub(super) struct Lane {
     /// Seconds between two ends, and when the last one was.
     pace: f64,
     landed_at: Timestamp,
-    /// Whether it has held others up: what it can't send soon doesn't stay in memory.
-    overflows: bool,
+    /// Since when it has held others up: what it can't send soon doesn't stay in memory.
+    overflows_since: Option<Timestamp>,
     /// When the next delivery that has to make room would be in turn.
     free_at: Timestamp,
 }
@@ -83,7 +84,7 @@ impl Lane {
             rate: subscription.and_then(|it| it.rate_limit).map(Rate::new),
             pace: 0.0,
             landed_at: now,
-            overflows: false,
+            overflows_since: None,
             free_at: now,
         }
     }
@@ -173,7 +174,7 @@ impl Lane {
         away: Duration,
         now: Timestamp,
     ) -> Vec<(Delivery, Timestamp)> {
-        self.overflows = true;
+        self.overflows_since.get_or_insert(now);
         let (mut taken, mut kept) = (Vec::new(), VecDeque::new());
         let spare = self.queue.len().saturating_sub(self.keeps());
         for delivery in std::mem::take(&mut self.queue) {
@@ -190,8 +191,9 @@ impl Lane {
 
     /// Returns until when one more delivery has to wait elsewhere, if the lane has enough.
     pub(super) fn overflow(&mut self, away: Duration, now: Timestamp) -> Option<Timestamp> {
-        self.overflows &= self.queue.len() * 2 >= self.keeps();
-        let is_enough = self.overflows && self.queue.len() >= self.keeps();
+        let is_through = self.queue.len() * 2 < self.keeps();
+        self.overflows_since = self.overflows_since.filter(|_| !is_through);
+        let is_enough = self.overflows_since.is_some() && self.queue.len() >= self.keeps();
         is_enough.then(|| self.next_free(away, now))
     }
 
@@ -202,7 +204,10 @@ impl Lane {
 
     fn next_free(&mut self, away: Duration, now: Timestamp) -> Timestamp {
         let earliest = self.free_at.max(tiers::add(now, away));
-        self.free_at = tiers::add(earliest, self.interval(now)).min(tiers::add(now, AWAY_MAX));
+        let slow_for =
+            self.overflows_since.map_or(Duration::ZERO, |since| tiers::until(now, since));
+        let latest = tiers::add(now, slow_for.max(AWAY_MIN));
+        self.free_at = tiers::add(earliest, self.interval(now)).min(latest);
         self.free_at
     }
 

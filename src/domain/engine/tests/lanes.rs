@@ -288,31 +288,36 @@ fn a_slow_lane_makes_room_for_the_others() {
     assert_eq!(told(&rig.attempts()), [format!("e{} to fast #1", next + 2000)]);
 }
 
+/// Returns how long what a batch moves to the tiers is to wait.
+fn waits(batch: &Batch, now: Timestamp) -> Vec<Duration> {
+    let wait = |ending: &Ending| match ending {
+        Ending::Delivery(ending) => match ending.next {
+            Next::Move(due, _) => Some(crate::domain::tiers::until(due, now)),
+            _ => None,
+        },
+        Ending::Unreadable(_) => None,
+    };
+    batch.endings.iter().filter_map(|(_, ending)| wait(ending)).collect()
+}
+
 #[test]
-fn waits_for_a_slow_lane_grow() {
+fn waits_for_a_slow_lane_grow_up_to_the_time_that_it_has_been_slow() {
     let mut rig = Rig::new(&slow_and_fast());
     let orders = rig.orders();
-    rig.fill(orders, 100, "s");
+    let next = rig.fill(orders, 100, "s");
     rig.attempts();
     rig.wait(seconds(1));
     rig.attempts();
-    let dues: Vec<_> = rig
-        .commit()
-        .endings
-        .iter()
-        .filter_map(|(_, ending)| match ending {
-            Ending::Delivery(ending) => match ending.next {
-                Next::Move(due, _) => Some(due),
-                _ => None,
-            },
-            Ending::Unreadable(_) => None,
-        })
-        .collect();
-    assert!(dues.len() > 900, "{}", dues.len());
-    assert!(dues.is_sorted() && dues[0] >= rig.now + seconds(1));
-    assert!(
-        crate::domain::tiers::until(*dues.last().expect("there are many"), dues[0]) > seconds(10)
-    );
+    let first = waits(&rig.commit(), rig.now);
+    assert!(first.len() > 900 && first.is_sorted(), "{}", first.len());
+    assert!(first[0] >= seconds(1) && first[first.len() - 1] == seconds(10), "{first:?}");
+    rig.wait(seconds(100));
+    for offset in next..next + 100 {
+        rig.event(orders, offset, "s");
+    }
+    let later = waits(&rig.commit(), rig.now);
+    let longest = later.last().expect("the lane has enough");
+    assert!(later.is_sorted() && (seconds(90)..=seconds(101)).contains(longest), "{longest:?}");
 }
 
 #[test]
