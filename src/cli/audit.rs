@@ -12,12 +12,12 @@ use crate::domain::audit::{AuditRecord, Outcome};
 use crate::domain::event::rfc3339_ms;
 use crate::domain::history::Span;
 use crate::domain::outcome::Reason;
+use crate::domain::partitioner::homes;
 use crate::domain::record::Record;
 use crate::domain::subscription::SubscriptionId;
 use crate::domain::tiers;
 use crate::kafka::Connection;
 use crate::kafka::cluster::ClusterError;
-use crate::kafka::partitioner::homes;
 use crate::kafka::range::{Bound, Range, Topic};
 use crate::kafka::tail::Tail;
 

@@ -13,6 +13,7 @@ pub mod headers;
 pub mod health;
 pub mod history;
 pub mod outcome;
+pub mod partitioner;
 pub mod pattern;
 pub mod payload;
 pub mod progress;

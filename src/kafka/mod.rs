@@ -13,7 +13,6 @@ mod context;
 pub mod embedded;
 pub mod group;
 pub mod ledger;
-pub mod partitioner;
 pub mod positions;
 pub mod preflight;
 pub mod range;

@@ -2,7 +2,6 @@
 //! and the position that they belong to.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
@@ -25,8 +24,14 @@ const DECIDE: Duration = Duration::from_secs(90);
 /// Between looks at transactions that are about to end.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// All statuses.
-pub type Statuses = Arc<HashMap<SubscriptionId, Status>>;
+/// All statuses, and what tells whose they are.
+#[derive(Debug)]
+pub struct Statuses {
+    /// How many partitions the audit topic has.
+    pub audit_partitions: usize,
+    /// By subscription.
+    pub all: HashMap<SubscriptionId, Status>,
+}
 
 /// Reads all statuses, those included that were written together with a position that is committed.
 ///
@@ -37,8 +42,13 @@ pub type Statuses = Arc<HashMap<SubscriptionId, Status>>;
 /// # Errors
 /// The cluster can't be reached, or the topic can't be read.
 pub(super) fn read_decided(connection: &Connection) -> Result<Statuses, ClusterError> {
-    await_decided(connection, &connection.config().topics.status)?;
-    Ok(Arc::new(read(connection)?))
+    let topics = &connection.config().topics;
+    await_decided(connection, &topics.status)?;
+    let audit_partitions = partitions(&client(&connection.table_reader())?, &topics.audit)?.len();
+    if audit_partitions == 0 {
+        return Err(ClusterError::NoTopic(topics.audit.to_string()));
+    }
+    Ok(Statuses { audit_partitions, all: read(connection)? })
 }
 
 /// Reads all statuses.
@@ -59,9 +69,7 @@ fn await_decided(connection: &Connection, topic: &str) -> Result<(), ClusterErro
     let mut written = committed.clone();
     written.set("isolation.level", "read_uncommitted");
     let (committed, written) = (client(&committed)?, client(&written)?);
-    let metadata = written.fetch_metadata(Some(topic), ASK)?;
-    let partitions = metadata.topics().iter().flat_map(|topic| topic.partitions());
-    for partition in partitions.map(|partition| partition.id()) {
+    for partition in partitions(&written, topic)? {
         let (_, end) = written.fetch_watermarks(topic, partition, ASK)?;
         while committed.fetch_watermarks(topic, partition, ASK)?.1 < end {
             if Instant::now() >= deadline {
@@ -76,6 +84,12 @@ fn await_decided(connection: &Connection, topic: &str) -> Result<(), ClusterErro
         }
     }
     Ok(())
+}
+
+fn partitions(client: &BaseConsumer<LogContext>, topic: &str) -> KafkaResult<Vec<i32>> {
+    let metadata = client.fetch_metadata(Some(topic), ASK)?;
+    let found = metadata.topics().iter().flat_map(|topic| topic.partitions());
+    Ok(found.map(|partition| partition.id()).collect())
 }
 
 fn client(config: &ClientConfig) -> KafkaResult<BaseConsumer<LogContext>> {

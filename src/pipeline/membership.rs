@@ -17,7 +17,6 @@ use crate::domain::tiers::TierIndex;
 use crate::kafka::consumer::{GroupConsumer, Identity, Part};
 use crate::kafka::group::{Lag, Notice};
 use crate::kafka::positions::Committed;
-use crate::kafka::statuses::Statuses;
 use crate::kafka::{Connection, KafkaError};
 
 /// The most records that are taken from one partition before the next has its turn.
@@ -247,10 +246,7 @@ impl Membership {
                 if went_back(engine, *id, &record) {
                     warn!(topic = %name.topic, partition = name.partition, offset = record.origin.offset.0,
                         "offsets went back: the topic was made anew, and is read from here");
-                    engine.abandon(*id);
-                    let next = record.origin.offset.at();
-                    *id = engine.assign(name.clone(), self.roles.of(&name.topic), next, "");
-                    engine.know_statuses(*id, Statuses::default());
+                    *id = engine.begin_anew(*id, record.origin.offset.at());
                 }
                 if !engine.needs_schema(*id, &record) {
                     engine.record(*id, record, now);

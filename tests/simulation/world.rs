@@ -491,7 +491,7 @@ impl Instance {
         for subscription in subscriptions.iter().flatten() {
             engine.put_subscription(subscription.clone(), Timestamp::MIN);
         }
-        engine.subscriptions_read(Timestamp::MIN);
+        engine.subscriptions_read();
         Self {
             engine,
             life: 0,

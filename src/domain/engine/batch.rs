@@ -40,8 +40,8 @@ pub struct Batch {
 /// What the status topic is to say of a subscription.
 #[derive(Clone, Debug)]
 pub struct Telling {
-    /// The partition from whose records it was folded; it holds only together with that partition's position.
-    folded: Option<PartitionId>,
+    /// The partition whose owner tells it; it holds only together with that partition's position.
+    owner: PartitionId,
     /// Which subscription.
     pub id: SubscriptionId,
     /// Its status; `None` deletes.
@@ -60,14 +60,18 @@ pub enum Change {
 }
 
 impl Telling {
-    /// Tells what every instance knows alike.
-    pub(super) fn known(id: SubscriptionId, status: Option<Status>) -> Self {
-        Self { folded: None, id, status, change: Change::State }
+    /// Tells what follows from a definition.
+    pub(super) fn corrected(
+        owner: PartitionId,
+        id: SubscriptionId,
+        status: Option<Status>,
+    ) -> Self {
+        Self { owner, id, status, change: Change::State }
     }
 
-    /// Tells what was folded from a partition's records.
-    pub(super) fn of(
-        partition: PartitionId,
+    /// Tells what was folded from the owner's records.
+    pub(super) fn folded(
+        owner: PartitionId,
         id: SubscriptionId,
         before: Option<&Status>,
         status: &Status,
@@ -76,7 +80,7 @@ impl Telling {
         // What nobody has heard of is active.
         let is_known = before.map_or(status.state == State::Active, same);
         let change = if is_known { Change::Count } else { Change::State };
-        Self { folded: Some(partition), id, status: Some(status.clone()), change }
+        Self { owner, id, status: Some(status.clone()), change }
     }
 }
 
@@ -122,7 +126,7 @@ impl Gathering {
     ///
     /// A count takes the place of the one just before it; changes of the state are all written.
     pub(super) fn tell(&mut self, telling: Telling) {
-        let is_same = |last: &Telling| last.id == telling.id && last.folded == telling.folded;
+        let is_same = |last: &Telling| last.id == telling.id && last.owner == telling.owner;
         match self.statuses.last_mut() {
             Some(last) if telling.change == Change::Count && is_same(last) => {
                 last.status = telling.status;
@@ -162,7 +166,7 @@ impl Gathering {
     pub(super) fn drop_partition(&mut self, id: PartitionId) -> (usize, usize) {
         let before = self.endings.len();
         self.endings.retain(|(other, _)| *other != id);
-        self.statuses.retain(|telling| telling.folded != Some(id));
+        self.statuses.retain(|telling| telling.owner != id);
         let bytes = self.bytes.iter().find(|(other, _)| *other == id).map_or(0, |(_, sum)| *sum);
         self.bytes.retain(|(other, _)| *other != id);
         (before - self.endings.len(), bytes)
@@ -213,8 +217,7 @@ impl Engine {
         endings.append(&mut self.gathering.endings);
         self.gathering.endings = endings;
         let mut statuses = batch.statuses;
-        let is_here = |id: PartitionId| self.partitions.contains_key(&id);
-        statuses.retain(|telling| telling.folded.is_none_or(is_here));
+        statuses.retain(|telling| self.partitions.contains_key(&telling.owner));
         let newer = std::mem::replace(&mut self.gathering.statuses, statuses);
         self.gathering.statuses.extend(newer);
         for (id, bytes) in batch.bytes {

@@ -18,7 +18,7 @@ mod statuses;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BinaryHeap, HashMap};
+use std::collections::{BTreeMap, BinaryHeap};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,7 +35,6 @@ use super::progress::Seq;
 use super::record::{NextOffset, Record, TopicPartition};
 use super::registry::Registry;
 use super::source::Sources;
-use super::status::Status;
 use super::subscription::{Subscription, SubscriptionHash, SubscriptionId};
 use super::tiers::Wheel;
 
@@ -47,8 +46,8 @@ use lanes::Lanes;
 pub use lanes::{Fairness, LaneCounts};
 use partition::Partition;
 pub use partition::{PartitionId, Role};
+use statuses::Statuses;
 pub use statuses::Troubled;
-use statuses::{Health, Statuses};
 
 /// The most endings that wait for a batch; with so many, no attempt is started and no record taken up.
 const ENDINGS_MAX: usize = 16_384;
@@ -207,16 +206,16 @@ impl Engine {
         id
     }
 
-    /// Takes note of the statuses that the audit records before a partition's position have made: until then it has no
-    /// room. The partition may be gone meanwhile.
-    pub fn know_statuses(
-        &mut self,
-        id: PartitionId,
-        statuses: Arc<HashMap<SubscriptionId, Status>>,
-    ) {
-        if let Some(partition) = self.partitions.get_mut(&id) {
-            partition.health = Some(Health::new(statuses));
-        }
+    /// Begins anew with a partition whose topic was made anew, at `next`. The statuses that an audit partition has made
+    /// still stand.
+    pub fn begin_anew(&mut self, id: PartitionId, next: NextOffset) -> PartitionId {
+        let partition = self.partition(id);
+        let (name, role) = (partition.name().clone(), partition.role());
+        let health = partition.health.take();
+        self.abandon(id);
+        let id = self.assign(name, role, next, "");
+        self.partition(id).health = health;
+        id
     }
 
     /// Tells whether a partition takes a record now. None does before the subscriptions are read, and one that is on its

@@ -14,7 +14,7 @@ use crate::domain::health::Observation;
 use crate::domain::progress::{Plan, Seq, Settled, Window};
 use crate::domain::record::{NextOffset, Offset, Record, TopicPartition};
 use crate::domain::source::{Format, Source, SourceIndex};
-use crate::domain::subscription::{Subscription, SubscriptionHash};
+use crate::domain::subscription::{Subscription, SubscriptionHash, SubscriptionId};
 use crate::domain::tiers::TierIndex;
 
 /// One assignment of one partition; an epoch of its own.
@@ -92,7 +92,7 @@ pub(super) struct Partition {
     pub(super) bytes: usize,
     /// Attempts that run.
     pub(super) in_air: usize,
-    /// The statuses that the audit records so far have made, as far as that is known; of an audit partition only.
+    /// The statuses that its owner writes, once they are known; of an audit partition only.
     pub(super) health: Option<Health>,
     /// Whether there is something that commits don't tell of yet.
     pub(super) dirty: bool,
@@ -136,6 +136,12 @@ impl Partition {
             && matches!(self.phase, Phase::Active)
             && self.head.is_none()
             && self.fan.is_none()
+    }
+
+    /// Tells whether what the status topic says of a subscription is for the owner of this partition to write.
+    pub(super) fn tells_of(&self, id: &SubscriptionId) -> bool {
+        matches!(self.phase, Phase::Active)
+            && self.health.as_ref().is_some_and(|health| health.is_of(id))
     }
 
     pub(super) fn drain(&mut self) {

@@ -1,17 +1,18 @@
 //! Statuses: what the status topic says of subscriptions, and what it ought to say.
 //!
-//! Every instance reads every definition, so each knows which can't be used and which are new, and writes what the topic
-//! doesn't say yet. Two may write the same at once, which a compacted topic forgives. Health is another matter: it is
-//! folded from the audit topic, by the owner of each of its partitions alone.
+//! The status of a subscription has one writer: who owns the audit partition where its deliveries are told of. It folds
+//! the subscription's health from those records, and writes what follows from the definitions, that one can't be used or
+//! starts afresh, in the same order and under the same fence. So nobody who is late writes over what is newer.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use jiff::Timestamp;
 use rustc_hash::FxHashMap;
 
 use super::Engine;
 use super::batch::Telling;
+use super::partition::PartitionId;
+use crate::domain::partitioner::home;
 use crate::domain::record::{Offset, Record};
 use crate::domain::registry::Registry;
 use crate::domain::status::{State, Status};
@@ -38,7 +39,7 @@ pub(super) struct Statuses {
     invalid: FxHashMap<SubscriptionId, (Offset, Box<str>)>,
     /// What the status topic says.
     told: FxHashMap<SubscriptionId, Status>,
-    /// Whether both topics have been read, so that they can be compared.
+    /// Whether both topics have been read.
     are_read: bool,
 }
 
@@ -101,21 +102,31 @@ fn is(told: &Status, state: State, definition: Offset) -> bool {
     told.state == state && told.definition_offset == definition.0
 }
 
-/// The statuses that one audit partition has made: those before its position, and those since.
+/// The statuses of the subscriptions that one audit partition tells of, as its owner has written them.
 #[derive(Debug)]
 pub(super) struct Health {
-    /// Shared by all partitions that were taken over together.
-    before: Arc<HashMap<SubscriptionId, Status>>,
-    since: FxHashMap<SubscriptionId, Status>,
+    partition: i32,
+    /// How many the topic has.
+    of: usize,
+    statuses: FxHashMap<SubscriptionId, Status>,
 }
 
 impl Health {
-    pub(super) fn new(before: Arc<HashMap<SubscriptionId, Status>>) -> Self {
-        Self { before, since: FxHashMap::default() }
+    /// Makes those of a partition, one of so many, out of all statuses.
+    pub(super) fn new(partition: i32, of: usize, all: &HashMap<SubscriptionId, Status>) -> Self {
+        let mut health = Self { partition, of, statuses: FxHashMap::default() };
+        let own = all.iter().filter(|(id, _)| health.is_of(id));
+        health.statuses = own.map(|(id, status)| (id.clone(), status.clone())).collect();
+        health
+    }
+
+    /// Tells whether the partition is the one that tells of a subscription.
+    pub(super) fn is_of(&self, id: &SubscriptionId) -> bool {
+        home(id.as_str().as_bytes(), self.of) == self.partition
     }
 
     pub(super) fn get(&self, id: &str) -> Option<&Status> {
-        self.since.get(id).or_else(|| self.before.get(id))
+        self.statuses.get(id)
     }
 
     /// Tells whether a record can't change anything, without reading it: dead letters have a header, and a delivery only
@@ -127,7 +138,7 @@ impl Health {
     }
 
     pub(super) fn put(&mut self, id: SubscriptionId, status: Status) {
-        self.since.insert(id, status);
+        self.statuses.insert(id, status);
     }
 }
 
@@ -164,49 +175,66 @@ impl Engine {
     }
 
     /// Takes note that definitions and statuses have been read to their ends. Events are matched from now on.
-    pub fn subscriptions_read(&mut self, now: Timestamp) {
+    pub fn subscriptions_read(&mut self) {
         self.statuses.are_read = true;
-        let Statuses { invalid, told, .. } = &self.statuses;
-        let mut ids: Vec<_> = invalid.keys().chain(told.keys()).cloned().collect();
+    }
+
+    /// Takes note of all statuses that stand at the position of an audit partition, one of so many: until then it has no
+    /// room. The partition may be gone meanwhile.
+    pub fn know_statuses(
+        &mut self,
+        id: PartitionId,
+        of: usize,
+        all: &HashMap<SubscriptionId, Status>,
+        now: Timestamp,
+    ) {
+        let Some(partition) = self.partitions.get_mut(&id) else { return };
+        partition.health = Some(Health::new(partition.name().partition, of, all));
+        let mut ids: Vec<_> = self.statuses.invalid.keys().chain(all.keys()).cloned().collect();
         ids.sort_unstable();
         ids.dedup();
-        for id in ids {
-            self.correct_status(&id, now);
+        for subscription in ids {
+            self.correct_status(&subscription, now);
         }
     }
 
-    /// Writes the status of a subscription if the topic doesn't say what it ought to: that a definition can't be used, that
-    /// a new one starts afresh, nothing of one that is gone.
+    /// Writes the status of a subscription if that is ours to do and it isn't what it ought to be: that a definition can't
+    /// be used, that a new one starts afresh, nothing of one that is gone.
     fn correct_status(&mut self, id: &SubscriptionId, now: Timestamp) {
-        let Statuses { invalid, told, are_read } = &mut self.statuses;
-        if !*are_read {
+        let mut own = self.partitions.iter_mut();
+        let Some((owner, partition)) = own.find(|(_, partition)| partition.tells_of(id)) else {
             return;
-        }
-        let before = told.get(id).map(|told| (told.state, told.definition_offset));
-        let status = match (invalid.get(id), self.registry.get(id)) {
+        };
+        let health = partition.health.as_mut().expect("it tells of the subscription");
+        let before = health.get(id.as_str());
+        let status = match (self.statuses.invalid.get(id), self.registry.get(id)) {
             (Some((definition, reason)), _) => Some(Status::invalid(*definition, reason, now)),
-            (None, Some(good)) => {
-                let definition = good.definition_offset;
-                let is_outdated = match before {
-                    None | Some((State::Active, _)) => false,
-                    Some((State::Invalid, _)) => true,
-                    Some((State::Failing | State::Disabled, told)) => told < definition.0,
-                };
-                if !is_outdated {
-                    return;
+            (None, Some(good)) => match before {
+                Some(before) if is_outdated(before, good.definition_offset) => {
+                    Some(Status::active(good.definition_offset, now))
                 }
-                Some(Status::active(definition, now))
-            }
+                _ => return,
+            },
             (None, None) => None,
         };
-        let after = status.as_ref().map(|status| (status.state, status.definition_offset));
-        if before == after {
+        let what = |status: &Status| (status.state, status.definition_offset);
+        if before.map(what) == status.as_ref().map(what) {
             return;
         }
         match &status {
-            Some(status) => told.insert(id.clone(), status.clone()),
-            None => told.remove(id),
+            Some(status) => health.statuses.insert(id.clone(), status.clone()),
+            None => health.statuses.remove(id),
         };
-        self.gathering.tell(Telling::known(id.clone(), status));
+        partition.dirty = true;
+        self.gathering.tell(Telling::corrected(*owner, id.clone(), status));
+    }
+}
+
+/// Tells whether a status is of no use for a good definition.
+fn is_outdated(status: &Status, definition: Offset) -> bool {
+    match status.state {
+        State::Active => false,
+        State::Invalid => true,
+        State::Failing | State::Disabled => status.definition_offset < definition.0,
     }
 }

@@ -26,6 +26,7 @@ use crate::kafka::Connection;
 use crate::kafka::cluster::ClusterError;
 use crate::kafka::consumer::Part;
 use crate::kafka::ledger::{self, Ledger};
+use crate::kafka::statuses::Statuses;
 use crate::kafka::subscriptions::{Change, Follower, News};
 use crate::ops::health::Health;
 use crate::ops::metrics::Metrics;
@@ -206,7 +207,7 @@ impl<'a> Session<'a> {
                 changes.into_iter().for_each(|change| self.change(change, now));
             }
             Input::Subscriptions(News::ReadToEnd) => {
-                self.engine.subscriptions_read(now);
+                self.engine.subscriptions_read();
                 self.join()?;
             }
             Input::Subscriptions(News::Fatal(reason)) => return Err(reason),
@@ -218,9 +219,9 @@ impl<'a> Session<'a> {
                 let joined = self.joined.as_mut().expect("only members have records");
                 joined.member_mut(part).translated(id, record, translation);
             }
-            Input::Statuses(partitions, statuses) => {
+            Input::Statuses(partitions, Statuses { audit_partitions, all }) => {
                 for id in partitions {
-                    self.engine.know_statuses(id, statuses.clone());
+                    self.engine.know_statuses(id, audit_partitions, &all, now);
                 }
             }
             Input::Ledger(report) => self.ledger(report, now)?,

@@ -1,15 +1,23 @@
 //! Filters, and subscriptions that are disabled.
 
+use std::collections::HashMap;
+
 use super::*;
 use crate::domain::health::tests::audit_record;
+use crate::domain::partitioner::home;
 use crate::domain::status::{State, Status};
 
 /// Assigns a partition of the audit topic, with what is known of statuses.
 fn audit(rig: &mut Rig, statuses: &[(&str, Status)]) -> PartitionId {
-    let name = TopicPartition { topic: "audit".into(), partition: 0 };
+    audit_of(rig, 0, 1, statuses)
+}
+
+/// Assigns one of so many partitions of the audit topic.
+fn audit_of(rig: &mut Rig, partition: i32, of: usize, statuses: &[(&str, Status)]) -> PartitionId {
+    let name = TopicPartition { topic: "audit".into(), partition };
     let id = rig.engine.assign(name, Role::Audit, START, "");
     let statuses = statuses.iter().map(|(id, status)| (self::id(id), status.clone())).collect();
-    rig.engine.know_statuses(id, Arc::new(statuses));
+    rig.engine.know_statuses(id, of, &statuses, rig.now);
     id
 }
 
@@ -83,7 +91,7 @@ fn nothing_is_folded_before_it_is_known_where_to_go_on() {
     let name = TopicPartition { topic: "audit".into(), partition: 0 };
     let audit = rig.engine.assign(name, Role::Audit, START, "");
     assert!(!rig.engine.has_room(audit));
-    rig.engine.know_statuses(audit, Arc::default());
+    rig.engine.know_statuses(audit, 1, &HashMap::new(), rig.now);
     assert!(rig.engine.has_room(audit));
 }
 
@@ -120,13 +128,15 @@ fn what_is_told_of_a_definition_that_was_replaced_or_deleted_is_passed_over() {
 #[test]
 fn a_disabled_subscription_gets_nothing_until_it_is_written_again() {
     let mut rig = Rig::new(&crm());
+    let disabled = status(State::Disabled, 7);
+    audit(&mut rig, &[("crm", disabled.clone())]);
     let orders = rig.orders();
     rig.event(orders, 100, "a");
-    rig.engine.status_read(id("crm"), Some(&status(State::Disabled, 7)));
+    rig.engine.status_read(id("crm"), Some(&disabled));
     assert!(rig.attempts().is_empty(), "what waited is given up");
     rig.event(orders, 101, "a");
-    let disabled = "e100 to crm: dead-lettered subscription-disabled";
-    assert_eq!(endings(&rig.commit()), [disabled]);
+    let given_up = "e100 to crm: dead-lettered subscription-disabled";
+    assert_eq!(endings(&rig.commit()), [given_up]);
     let troubled: Vec<_> = rig.engine.troubled().map(|it| (it.id.as_str(), it.state)).collect();
     assert_eq!(troubled, [("crm", State::Disabled)]);
     let again = Subscription { definition_offset: Offset(8), ..again() };
@@ -153,6 +163,8 @@ fn subscriptions_in_trouble_are_named_with_the_reason() {
     // Of a definition that was replaced since.
     rig.engine.status_read(id("late"), Some(&failing(6)));
     rig.engine.invalidate_subscription(id("bad"), Offset(9), "url: is missing", rig.now);
+    let invalid = Status::invalid(Offset(9), "url: is missing", rig.now);
+    rig.engine.status_read(id("bad"), Some(&invalid));
     let troubled: Vec<_> = rig.engine.troubled().collect();
     let (down, bad) = (id("down"), id("bad"));
     let expected = [
@@ -192,7 +204,70 @@ fn a_deliverys_turn_in_a_tier_comes_and_finds_it_disabled() {
 #[test]
 fn the_status_of_a_subscription_that_is_deleted_goes_with_it() {
     let mut rig = Rig::new(&crm());
-    rig.engine.status_read(id("crm"), Some(&status(State::Active, 7)));
+    audit(&mut rig, &[("crm", status(State::Active, 7))]);
     rig.engine.remove_subscription(&id("crm"), rig.now);
     assert_eq!(told(&rig.commit()), ["crm is gone"]);
+}
+
+#[test]
+fn a_status_is_written_by_the_owner_of_the_audit_partition_alone() {
+    let home = home(b"crm", 2);
+    for partition in [0, 1] {
+        let mut rig = Rig::new(&crm());
+        audit_of(&mut rig, partition, 2, &[("crm", status(State::Failing, 7))]);
+        rig.check_quiet();
+        rig.engine.invalidate_subscription(id("crm"), Offset(8), "url: is missing", rig.now);
+        let again = Subscription { definition_offset: Offset(9), ..again() };
+        rig.engine.put_subscription(Arc::new(again), rig.now);
+        rig.engine.remove_subscription(&id("crm"), rig.now);
+        if partition == home {
+            assert_eq!(told(&rig.commit()), ["crm Invalid@8 0", "crm Active@9 0", "crm is gone"]);
+        }
+        rig.check_quiet();
+    }
+}
+
+#[test]
+fn who_takes_over_writes_what_nobody_has_written() {
+    let two = subscriptions(&[("crm", json!({})), ("late", json!({}))]);
+    let mut rig = Rig::new(&two);
+    rig.engine.invalidate_subscription(id("bad"), Offset(9), "url: is missing", rig.now);
+    rig.check_quiet();
+    let statuses = ["crm", "gone", "late"]
+        .map(|id| (id, status(State::Disabled, if id == "late" { 6 } else { 7 })));
+    audit(&mut rig, &statuses);
+    assert_eq!(told(&rig.commit()), ["bad Invalid@9 0", "gone is gone", "late Active@7 0"]);
+}
+
+#[test]
+fn a_partition_that_is_given_up_tells_of_nothing_more() {
+    let mut rig = Rig::new(&crm());
+    let audit = audit(&mut rig, &[]);
+    rig.engine.revoke(audit);
+    rig.engine.invalidate_subscription(id("crm"), Offset(8), "url: is missing", rig.now);
+    rig.check_quiet();
+    assert_eq!(rig.engine.poll_released(), Some(audit));
+}
+
+#[test]
+fn what_a_definition_changes_is_committed_before_its_partition_is_given_back() {
+    let mut rig = Rig::new(&crm());
+    let audit = audit(&mut rig, &[]);
+    rig.engine.invalidate_subscription(id("crm"), Offset(8), "url: is missing", rig.now);
+    rig.engine.revoke(audit);
+    assert_eq!(rig.engine.poll_released(), None);
+    let batch = rig.commit();
+    assert_eq!((told(&batch).len(), commits(&batch)), (1, vec!["audit/0 at 100:".to_owned()]));
+    assert_eq!(rig.engine.poll_released(), Some(audit));
+}
+
+#[test]
+fn an_audit_topic_that_is_made_anew_keeps_its_statuses() {
+    let mut rig = Rig::new(&crm());
+    let audit = audit(&mut rig, &[]);
+    ended(&mut rig, audit, 100, DEAD);
+    assert_eq!(told(&rig.commit()), ["crm Active@7 1"]);
+    let audit = rig.engine.begin_anew(audit, NextOffset(0));
+    ended(&mut rig, audit, 0, DEAD);
+    assert_eq!(told(&rig.commit()), ["crm Failing@7 2"]);
 }

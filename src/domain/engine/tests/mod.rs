@@ -98,7 +98,7 @@ impl Rig {
         for subscription in subscriptions {
             engine.put_subscription(subscription.clone(), START_AT);
         }
-        engine.subscriptions_read(START_AT);
+        engine.subscriptions_read();
         Self { engine, now: Timestamp::constant(1_736_937_000, 0) }
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 
-use crate::domain::record::NextOffset;
+use super::record::NextOffset;
 
 /// Returns the partitions in which records of a key can stand behind these positions of all partitions of a topic.
 ///
@@ -17,7 +17,7 @@ pub fn homes(key: &[u8], positions: &BTreeMap<i32, NextOffset>) -> BTreeSet<i32>
 }
 
 /// Returns the partition of a key among so many, at least 1.
-fn home(key: &[u8], partitions: usize) -> i32 {
+pub fn home(key: &[u8], partitions: usize) -> i32 {
     // Java takes the absolute value by clearing the sign.
     let positive = (murmur2(key) & 0x7fff_ffff) as usize;
     i32::try_from(positive % partitions).expect("Kafka numbers partitions with 31 bits")
