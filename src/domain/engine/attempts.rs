@@ -45,9 +45,8 @@ pub struct Attempt {
 impl Engine {
     /// Returns the next attempt to make.
     pub fn poll_attempt(&mut self, now: Timestamp) -> Option<Attempt> {
-        while self.air.len() < self.policy.max_in_flight
-            && self.air.len() + self.gathering.len() < ENDINGS_MAX
-        {
+        while self.has_slot() {
+            self.is_busy = false;
             let delivery = match self.lanes.next(now)? {
                 Turn::Attempt(delivery) => delivery,
                 Turn::Away(delivery, until) => {
@@ -65,7 +64,13 @@ impl Engine {
             };
             return Some(self.start(delivery, subscription, now));
         }
+        self.is_busy = self.lanes.is_in_turn();
         None
+    }
+
+    fn has_slot(&self) -> bool {
+        let in_flight = self.air.len();
+        in_flight < self.policy.max_in_flight && in_flight + self.gathering.len() < ENDINGS_MAX
     }
 
     /// Returns the subscription to deliver to, or why the delivery is given up without an attempt.

@@ -288,6 +288,31 @@ fn a_slow_lane_makes_room_for_the_others() {
     assert_eq!(told(&rig.attempts()), [format!("e{} to fast #1", next + 2000)]);
 }
 
+#[test]
+fn while_every_slot_is_taken_nobody_has_to_make_room() {
+    let slow = json!({"events": ["s"], "maxInFlight": 2});
+    let both = subscriptions(&[("slow", slow), ("fast", json!({"events": ["f"]}))]);
+    let mut rig = Rig::with(Policy { max_in_flight: 10, ..policy() }, &both);
+    let orders = rig.orders();
+    for offset in 100..110 {
+        rig.event(orders, offset, "f");
+    }
+    let next = rig.fill(orders, 110, "s");
+    let attempts = rig.attempts();
+    assert_eq!((of(&attempts, "slow").len(), of(&attempts, "fast").len()), (2, 8));
+    rig.wait(seconds(1));
+    assert_eq!(rig.attempts().len(), 0);
+    rig.check_quiet();
+    // With a slot to spare it is the slow one that the others wait for.
+    of(&attempts, "fast").into_iter().for_each(|attempt| rig.answer(attempt, 200));
+    assert_eq!(rig.attempts().len(), 2);
+    rig.fill(orders, next, "s");
+    assert_eq!(rig.attempts().len(), 0);
+    rig.wait(seconds(1));
+    rig.attempts();
+    assert!(endings(&rig.commit()).iter().any(|ending| ending.contains("to slow: moved")));
+}
+
 /// Returns how long what a batch moves to the tiers is to wait.
 fn waits(batch: &Batch, now: Timestamp) -> Vec<Duration> {
     let wait = |ending: &Ending| match ending {
