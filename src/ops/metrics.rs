@@ -83,6 +83,8 @@ metrics! {
         "Attempts that run"
     IN_FLIGHT_LIMIT: Gauge("webhooks_in_flight_limit", Count, [])
         "Attempts that may run at once: `delivery.max_in_flight`"
+    IN_FLIGHT_CAPACITY: Gauge("webhooks_in_flight_capacity", Count, [])
+        "Attempts that may run at once at present: fewer while the threads that make them have no time for more"
     QUEUED: Gauge("webhooks_queued", Count, [])
         "Deliveries that wait in memory for their turn"
     LANES: Gauge("webhooks_lanes", Count, ["state"])
@@ -359,6 +361,7 @@ impl Metrics {
         let (in_flight, bytes) = self.limits;
         gauge!(IN_FLIGHT).set(load.in_flight as f64);
         gauge!(IN_FLIGHT_LIMIT).set(in_flight as f64);
+        gauge!(IN_FLIGHT_CAPACITY).set(load.capacity as f64);
         gauge!(QUEUED).set(load.queued as f64);
         gauge!(BYTES).set(load.bytes as f64);
         gauge!(BYTES_LIMIT).set(bytes as f64);

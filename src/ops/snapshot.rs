@@ -23,6 +23,8 @@ pub struct Load {
     pub partitions: usize,
     /// Attempts that run.
     pub in_flight: usize,
+    /// How many may run at once at present.
+    pub capacity: usize,
     /// Deliveries that wait in memory.
     pub queued: usize,
     /// Bytes of records in hand, until their outcomes are committed.
@@ -113,6 +115,7 @@ impl Snapshot {
         let load = Load {
             partitions: partitions.len(),
             in_flight: engine.in_flight(),
+            capacity: engine.capacity(),
             queued: engine.queued(),
             bytes: engine.bytes(),
             lanes: engine.lanes(),

@@ -6,10 +6,11 @@
 use std::cell::Cell;
 use std::num::NonZero;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use std::{fmt, io, thread};
 
 use jiff::Timestamp;
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::{Builder, Runtime, RuntimeMetrics};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::inbox::{Inbox, Input};
@@ -20,11 +21,17 @@ use crate::ops::traces::Traces;
 /// The most attempts that a courier takes on before those under way have their turn.
 const TURN: usize = 64;
 
+/// Between two looks at how much of their time couriers are at work.
+const LOOK: Duration = Duration::from_millis(25);
+
 /// All couriers. Dropping them ends their threads, and with them the attempts that run.
 pub struct Couriers {
     /// A queue each; the limit of attempts in flight bounds them.
     queues: Vec<UnboundedSender<Errand>>,
     next: Cell<usize>,
+    works: Vec<RuntimeMetrics>,
+    /// When was last looked at how long they had been at work, and how long that was for all together.
+    looked: Cell<(Instant, Duration)>,
 }
 
 /// An attempt to make, and where to tell of its end.
@@ -61,9 +68,11 @@ impl Couriers {
     pub fn start(settings: &Settings, traces: Option<Arc<Traces>>) -> Result<Self, HireError> {
         let cores = thread::available_parallelism().map_or(1, NonZero::get);
         let senders = Sender::several(settings, cores).map_err(HireError::Sender)?;
-        let queues = senders.into_iter().map(|sender| start(sender, traces.clone()));
-        let queues = queues.collect::<io::Result<_>>();
-        Ok(Self { queues: queues.map_err(HireError::Thread)?, next: Cell::new(0) })
+        let started = senders.into_iter().map(|sender| start(sender, traces.clone()));
+        let started = started.collect::<io::Result<Vec<_>>>().map_err(HireError::Thread)?;
+        let (queues, works) = started.into_iter().unzip();
+        let looked = Cell::new((Instant::now(), Duration::ZERO));
+        Ok(Self { queues, next: Cell::new(0), works, looked })
     }
 
     /// Has the next courier in turn make an attempt; its end comes through the inbox.
@@ -73,14 +82,31 @@ impl Couriers {
         let sent = self.queues[next].send(Errand { attempt, inbox: inbox.clone() });
         sent.expect("a courier ends after its queue does");
     }
+
+    /// Returns the share of their time that couriers were at work since the last look, unless that was just now.
+    pub(super) fn worked(&self, now: Instant) -> Option<f64> {
+        let (before, worked_before) = self.looked.get();
+        let span = now.saturating_duration_since(before);
+        if span < LOOK {
+            return None;
+        }
+        let worked = self.works.iter().map(|work| work.worker_total_busy_duration(0)).sum();
+        self.looked.set((now, worked));
+        let share = (worked - worked_before).as_secs_f64() / span.as_secs_f64();
+        Some((share / self.works.len() as f64).min(1.0))
+    }
 }
 
-fn start(sender: Sender, traces: Option<Arc<Traces>>) -> io::Result<UnboundedSender<Errand>> {
+fn start(
+    sender: Sender,
+    traces: Option<Arc<Traces>>,
+) -> io::Result<(UnboundedSender<Errand>, RuntimeMetrics)> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
+    let work = runtime.metrics();
     let (queue, errands) = unbounded_channel();
     let run = move || run(runtime, errands, Arc::new(sender), traces);
     thread::Builder::new().name("courier".into()).spawn(run)?;
-    Ok(queue)
+    Ok((queue, work))
 }
 
 fn run(

@@ -65,12 +65,15 @@ impl Engine {
             return Some(self.start(delivery, subscription, now));
         }
         self.is_busy = self.lanes.is_in_turn();
+        if self.is_busy {
+            self.capacity.reached();
+        }
         None
     }
 
     fn has_slot(&self) -> bool {
         let in_flight = self.air.len();
-        in_flight < self.policy.max_in_flight && in_flight + self.gathering.len() < ENDINGS_MAX
+        in_flight < self.capacity.get() && in_flight + self.gathering.len() < ENDINGS_MAX
     }
 
     /// Returns the subscription to deliver to, or why the delivery is given up without an attempt.

@@ -11,6 +11,7 @@
 mod admission;
 mod attempts;
 mod batch;
+mod capacity;
 mod lanes;
 mod partition;
 mod room;
@@ -42,6 +43,7 @@ use admission::Delayed;
 pub use attempts::{Attempt, AttemptId};
 use batch::Gathering;
 pub use batch::{Batch, Change, Commit, Telling};
+use capacity::Capacity;
 use lanes::Lanes;
 pub use lanes::{Fairness, LaneCounts};
 use partition::Partition;
@@ -137,6 +139,7 @@ pub struct Engine {
     statuses: Statuses,
     partitions: BTreeMap<PartitionId, Partition>,
     lanes: Lanes,
+    capacity: Capacity,
     air: FxHashMap<AttemptId, Delivery>,
     /// Deliveries that are admitted and due within the shortest tier.
     delayed: BinaryHeap<Delayed>,
@@ -158,12 +161,14 @@ impl Engine {
     pub fn new(policy: Policy) -> Self {
         let Policy { max_in_flight_per_subscription: max, ref wheel, fairness, .. } = policy;
         let lanes = Lanes::new(max, wheel.shortest(), fairness);
+        let capacity = Capacity::new(policy.max_in_flight);
         Self {
             policy,
             registry: Registry::default(),
             statuses: Statuses::default(),
             partitions: BTreeMap::new(),
             lanes,
+            capacity,
             air: FxHashMap::default(),
             delayed: BinaryHeap::new(),
             delayed_so_far: 0,
@@ -332,6 +337,17 @@ impl Engine {
     /// Returns how many attempts run.
     pub fn in_flight(&self) -> usize {
         self.air.len()
+    }
+
+    /// Returns how many attempts may run at once at present.
+    pub fn capacity(&self) -> usize {
+        self.capacity.get()
+    }
+
+    /// Takes note of the share of their time, 0 to 1, that the threads which make attempts were at work since the last
+    /// call. To be called some tens of times a second while attempts run.
+    pub fn worked(&mut self, share: f64) {
+        self.capacity.worked(share);
     }
 
     /// Tells whether something is in hand that should move. What isn't due yet should not.

@@ -179,6 +179,9 @@ impl<'a> Session<'a> {
                     pulled |= member.pull(&mut self.engine, now);
                 }
             }
+            if let Some(share) = self.surroundings.couriers.worked(instant) {
+                self.engine.worked(share);
+            }
             self.engine.advance(now);
             self.carry_out(now, instant);
             if self.next_tick <= instant {

@@ -1,0 +1,119 @@
+//! Capacity: how many attempts may run at once, because the threads that make them have time for them.
+//!
+//! `delivery.max_in_flight` says how many requests may be open. When endpoints take their time, so many are of use. When
+//! they are quick, our own threads are what limits the rate, and attempts beyond those they can attend to gain nothing:
+//! they hold connections and memory, and their answers lie waiting for us, which makes quick endpoints look slow.
+//! So the capacity follows the share of their time that those threads are at work, by proportional control: it is
+//! lowered when that share is above a goal, and raised when it is below and the capacity was used up.
+
+use std::ops::RangeInclusive;
+
+/// What is begun with: enough to keep threads at work whose endpoints are quick.
+const START: f64 = 128.0;
+
+/// What is left in any case, so that a few slow endpoints can't use up what others wait for.
+const LEAST: f64 = 64.0;
+
+/// The share of time at work that is aimed at. It leaves the rest of the program its part of the cores.
+const GOAL: f64 = 0.7;
+
+/// By what factor one look changes the capacity, at most: down with care, up at once.
+const STEP: RangeInclusive<f64> = 0.9..=2.0;
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Capacity {
+    /// From 1 to `most`, and at least [`LEAST`] unless `most` is less.
+    attempts: f64,
+    most: f64,
+    /// Whether it was used up since the last look.
+    is_reached: bool,
+}
+
+impl Capacity {
+    /// Begins with what is enough for quick endpoints; there are never more than `most`.
+    pub(super) fn new(most: usize) -> Self {
+        let most = most as f64;
+        Self { attempts: START.min(most), most, is_reached: false }
+    }
+
+    /// Returns how many attempts may run at once.
+    pub(super) fn get(&self) -> usize {
+        // From 1 to a number that was one of these, so it fits.
+        self.attempts as usize
+    }
+
+    /// Takes note that an attempt has to wait, because so many run.
+    pub(super) fn reached(&mut self) {
+        self.is_reached = true;
+    }
+
+    /// Takes note of the share of their time, 0 to 1, that the threads were at work since the last look.
+    pub(super) fn worked(&mut self, share: f64) {
+        let step = (GOAL / share).clamp(*STEP.start(), *STEP.end());
+        if step < 1.0 || self.is_reached {
+            self.attempts = (self.attempts * step).max(LEAST).min(self.most);
+        }
+        self.is_reached = false;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Looks so often, with the capacity used up all the time, at threads that are at work for a share of their time.
+    fn look(capacity: &mut Capacity, times: usize, share: impl Fn(usize) -> f64) {
+        for _ in 0..times {
+            capacity.reached();
+            capacity.worked(share(capacity.get()));
+        }
+    }
+
+    #[test]
+    fn threads_that_wait_for_endpoints_take_on_all_that_is_allowed() {
+        let mut capacity = Capacity::new(1024);
+        assert_eq!(capacity.get(), 128);
+        look(&mut capacity, 3, |attempts| attempts as f64 / 5000.0);
+        assert_eq!(capacity.get(), 1024);
+    }
+
+    #[test]
+    fn threads_that_have_no_time_take_on_less_until_they_have_some() {
+        let mut capacity = Capacity::new(1024);
+        let share = |attempts| (attempts as f64 / 400.0).min(1.0);
+        look(&mut capacity, 3, |_| 0.0);
+        look(&mut capacity, 100, share);
+        assert!((270..=290).contains(&capacity.get()), "{}", capacity.get());
+    }
+
+    #[test]
+    fn a_part_is_left_to_threads_that_never_have_time() {
+        let mut capacity = Capacity::new(1024);
+        look(&mut capacity, 1000, |_| 1.0);
+        assert_eq!(capacity.get(), 64);
+    }
+
+    #[test]
+    fn what_is_not_used_up_is_not_raised() {
+        let mut capacity = Capacity::new(1024);
+        capacity.worked(0.1);
+        assert_eq!(capacity.get(), 128);
+    }
+
+    proptest! {
+        #[test]
+        fn it_stays_within_its_bounds(
+            most in 1_usize..70_000,
+            shares in proptest::collection::vec(0.0_f64..=1.0, 0..50),
+        ) {
+            let mut capacity = Capacity::new(most);
+            for share in shares {
+                look(&mut capacity, 1, |_| share);
+                prop_assert!((most.min(64)..=most).contains(&capacity.get()));
+            }
+        }
+    }
+}
