@@ -48,7 +48,7 @@ pub(super) async fn read(
         consume(response, |_| {}).await;
         None
     } else {
-        excerpt(response, headers.get(CONTENT_ENCODING)).await
+        Box::pin(excerpt(response, headers.get(CONTENT_ENCODING))).await
     };
     Ok((Answer { status: status.as_u16(), retry_after, excerpt }, headers))
 }

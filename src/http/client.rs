@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::tls::Version;
-use reqwest::{Certificate, Client, ClientBuilder, Proxy, redirect};
+use reqwest::{Certificate, Client, ClientBuilder, Proxy, redirect, retry};
 
 use super::failure;
 use super::resolver::{Lookup, Resolver};
@@ -120,6 +120,8 @@ pub(super) fn builder(settings: &Settings, lookup: Lookup) -> Result<ClientBuild
         .user_agent(concat!("kafka-webhooks/", env!("CARGO_PKG_VERSION")))
         .redirect(redirect::Policy::none())
         .referer(false)
+        // It would keep a copy of each request; what has to be sent again is made again.
+        .retry(retry::never().max_retries_per_request(0))
         .dns_resolver(Resolver::new(settings.egress.clone(), proxy, lookup))
         .tls_version_min(Version::TLS_1_2)
         .connect_timeout(settings.connect_timeout)

@@ -86,6 +86,16 @@ pub(super) fn classify(error: reqwest::Error, way: Way) -> Failure {
     }
 }
 
+/// Tells whether the server says that it has not processed the request: RFC 9113, section 8.7.
+pub(super) fn is_unprocessed(error: &reqwest::Error) -> bool {
+    let error = causes(error).find_map(|cause| cause.downcast_ref::<h2::Error>());
+    error.is_some_and(|error| {
+        let has_gone = error.is_go_away() && error.reason() == Some(h2::Reason::NO_ERROR);
+        let is_refused = error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM);
+        error.is_remote() && (has_gone || is_refused)
+    })
+}
+
 /// Returns the text of an error's innermost cause, at most [`TEXT_MAX`] bytes, without a URL.
 pub(super) fn text(error: &reqwest::Error) -> Box<str> {
     // Only the client's own error names the URL, and it always has a cause when it comes from the network.

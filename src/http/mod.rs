@@ -53,6 +53,9 @@ use resolver::Lookup;
 pub use client::{Settings, SetupError, registry_client};
 pub use collector::Collector;
 
+/// How often a request is sent again that was not processed, within one attempt.
+const RESENDS: usize = 2;
+
 /// Makes attempts; clones share one pool of connections.
 #[derive(Clone, Debug)]
 pub struct Sender {
@@ -113,12 +116,12 @@ impl Sender {
         let subscription = &attempt.subscription;
         let mut now = time.now;
         if let Some(origin) = &subscription.origin {
-            self.take_turn(subscription, origin, time).await?;
+            Box::pin(self.take_turn(subscription, origin, time)).await?;
             // It may have taken a while, and the signature tells when the request is made.
             now = time.passed();
         }
-        let request = request::build(&self.client, attempt, now, self.max_body)?;
-        self.authorized(subscription, request, time).await.map(|(answer, _)| answer)
+        let make = || request::build(&self.client, attempt, now, self.max_body);
+        self.authorized(subscription, make, time).await.map(|(answer, _)| answer)
     }
 
     /// Waits until the receiver's permission lets a request go.
@@ -130,34 +133,39 @@ impl Sender {
     ) -> Result<(), Failure> {
         let Ok(permission) =
             self.permissions.0.find_or::<Infallible>(subscription, || Ok(Arc::default()));
-        let request = permission::request(&self.client, subscription.url.clone(), origin)?;
-        let ask = self.authorized(subscription, request, time);
+        let make = || permission::request(&self.client, subscription.url.clone(), origin);
+        let ask = self.authorized(subscription, make, time);
         let turn = timeout_at(time.deadline(), permission.turn(origin, time.deadline(), ask));
         let turn = turn.await.map_err(|_| failure::no_answer(time.timeout)).flatten()?;
         sleep_until(turn).await;
         Ok(())
     }
 
-    /// Sends a request with its subscription's credentials.
+    /// Sends a request with its subscription's credentials. What is rare is boxed: a task for an attempt is as large as
+    /// all that it may do, and is moved more than once.
     async fn authorized(
         &self,
         subscription: &Arc<Subscription>,
-        mut request: Request,
+        make: impl Fn() -> Result<Request, Failure>,
         time: Time,
     ) -> Result<(Answer, HeaderMap), Failure> {
         match subscription.auth.as_deref() {
-            None => self.exchange(&self.client, request, time).await,
+            None => self.exchange(&self.client, make, time).await,
             Some(Auth::Header { name, value }) => {
-                request::add_secret(request.headers_mut(), name, value.reveal())?;
-                self.exchange(&self.client, request, time).await
+                let with_header = || {
+                    let mut request = make()?;
+                    request::add_secret(request.headers_mut(), name, value.reveal())?;
+                    Ok(request)
+                };
+                Box::pin(self.exchange(&self.client, with_header, time)).await
             }
             Some(Auth::Mtls(pem)) => {
                 let client = self.credentials.client(subscription, pem)?;
-                self.exchange(&client, request, time).await
+                Box::pin(self.exchange(&client, make, time)).await
             }
             Some(Auth::OAuth2(credentials)) => {
                 let tokens = self.credentials.tokens(subscription);
-                self.exchange_with_token(&tokens, credentials, request, time).await
+                Box::pin(self.exchange_with_token(&tokens, credentials, make, time)).await
             }
         }
     }
@@ -168,7 +176,7 @@ impl Sender {
         &self,
         tokens: &Tokens,
         credentials: &ClientCredentials,
-        mut request: Request,
+        make: impl Fn() -> Result<Request, Failure>,
         time: Time,
     ) -> Result<(Answer, HeaderMap), Failure> {
         let grant =
@@ -178,10 +186,13 @@ impl Sender {
             let got = timeout_at(time.deadline(), tokens.get(&grant, refused)).await;
             got.map_err(late).flatten()
         };
+        let with = |token: &Token| {
+            let mut request = make()?;
+            token.authorize(&mut request);
+            Ok(request)
+        };
         let token = get(None).await?;
-        let mut again = request.try_clone().expect("a body that is bytes can be sent again");
-        token.authorize(&mut request);
-        let answer = self.exchange(&self.client, request, time).await?;
+        let answer = self.exchange(&self.client, || with(&token), time).await?;
         if answer.0.status != StatusCode::UNAUTHORIZED.as_u16() {
             return Ok(answer);
         }
@@ -189,22 +200,29 @@ impl Sender {
         if Arc::ptr_eq(&other, &token) {
             return Ok(answer);
         }
-        other.authorize(&mut again);
-        self.exchange(&self.client, again, time).await
+        self.exchange(&self.client, || with(&other), time).await
     }
 
     /// Sends a request and reads its answer, both in time. The answer's headers come with it.
+    ///
+    /// A request is made again when it has to be sent again, which is seldom: to keep a copy of each would cost more.
     async fn exchange(
         &self,
         client: &Client,
-        request: Request,
+        make: impl Fn() -> Result<Request, Failure>,
         time: Time,
     ) -> Result<(Answer, HeaderMap), Failure> {
-        resolver::judge_address(&self.egress, request.url()).map_err(failure::refused)?;
         let (deadline, timeout) = (time.deadline(), time.timeout);
-        let response = match timeout_at(deadline, client.execute(request)).await {
-            Ok(response) => response.map_err(|error| failure::classify(error, self.way))?,
-            Err(_) => return Err(failure::no_answer(timeout)),
+        let mut resends = 0..RESENDS;
+        let response = loop {
+            let request = make()?;
+            resolver::judge_address(&self.egress, request.url()).map_err(failure::refused)?;
+            match timeout_at(deadline, client.execute(request)).await {
+                Ok(Ok(response)) => break response,
+                Ok(Err(error)) if failure::is_unprocessed(&error) && resends.next().is_some() => {}
+                Ok(Err(error)) => return Err(failure::classify(error, self.way)),
+                Err(_) => return Err(failure::no_answer(timeout)),
+            }
         };
         let status = response.status();
         let answer = timeout_at(deadline, answer::read(response, time.passed())).await;

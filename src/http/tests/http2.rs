@@ -60,6 +60,18 @@ async fn what_the_server_says_it_has_not_processed_is_sent_again() {
 }
 
 #[tokio::test]
+async fn what_the_server_never_processes_is_sent_three_times_and_no_more() {
+    let ends = send_three(|count, mut stream| match count {
+        0..3 => stream.1.send_reset(Code::REFUSED_STREAM),
+        _ => ok(stream),
+    });
+    let ends = ends.await;
+    let failure = ends[0].end.as_ref().expect_err("it fails");
+    assert_eq!(failure.reason, Reason::Reset, "{failure:?}");
+    assert!(ends[1].end.is_ok() && ends[2].end.is_ok());
+}
+
+#[tokio::test]
 async fn a_stream_that_the_server_resets_is_a_reset() {
     let ends = send_three(|count, mut stream| match count {
         0 => stream.1.send_reset(Code::INTERNAL_ERROR),
