@@ -40,7 +40,7 @@ pub struct Delivery {
     pub max_in_flight_per_subscription: usize,
     /// Between whom requests in flight are shared evenly.
     pub fairness: Fairness,
-    /// Bytes of records held for delivery, 1 MiB..=1 TiB.
+    /// Bytes of records held for delivery and of the bodies made of them, 1 MiB..=1 TiB.
     pub max_bytes_in_flight: usize,
     /// Bytes of one request's body, 1 KiB..=`max_bytes_in_flight`.
     pub max_body: usize,

@@ -27,7 +27,7 @@ pub struct Load {
     pub capacity: usize,
     /// Deliveries that wait in memory.
     pub queued: usize,
-    /// Bytes of records in hand, until their outcomes are committed.
+    /// Bytes of records in hand and of the bodies made of them, until their outcomes are committed.
     pub bytes: usize,
     /// Subscriptions with something in hand, by what they do.
     pub lanes: LaneCounts,

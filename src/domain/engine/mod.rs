@@ -71,7 +71,7 @@ pub struct Policy {
     pub fairness: Fairness,
     /// Dead letters in a row that disable a subscription; 0 is any number.
     pub disable_after: u32,
-    /// The bytes of records at which no more are taken up.
+    /// The bytes of records, and of the bodies made of them, at which no more are taken up.
     pub max_bytes_in_flight: usize,
     /// The time that endings gather before they are written.
     pub commit_interval: Duration,
@@ -145,7 +145,7 @@ pub struct Engine {
     delayed: BinaryHeap<Delayed>,
     delayed_so_far: u64,
     gathering: Gathering,
-    /// Bytes of the records in hand, until their endings are committed.
+    /// Bytes of the records in hand and of the bodies made of them, until their endings are committed.
     bytes: usize,
     /// When full partitions are looked at again.
     next_look: Timestamp,
@@ -375,7 +375,7 @@ impl Engine {
         (&self.registry, self.statuses.invalid())
     }
 
-    /// Returns the bytes of records in hand.
+    /// Returns the bytes of records in hand and of the bodies made of them.
     pub fn bytes(&self) -> usize {
         self.bytes
     }

@@ -199,9 +199,8 @@ impl Partition {
         counts: &mut Counts,
     ) {
         assert!(self.has_room(), "a record was handed over without room for it");
-        let translated = translation.as_ref().and_then(|json| json.as_ref().ok());
-        let (offset, bytes) =
-            (record.origin.offset, record.size() + translated.map_or(0, |json| json.len()));
+        let offset = record.origin.offset;
+        let bytes = bytes_of(&record, translation.as_ref());
         let written = record.origin.timestamp;
         let content = match self.role {
             _ if self.window.plan(offset) == Plan::Settled => {
@@ -252,6 +251,14 @@ impl Partition {
             Err((record, reason)) => Content::Unreadable(record, reason),
         }
     }
+}
+
+/// Returns the bytes that a record takes until it is done: itself, what a schema makes of it, and the body made of that,
+/// which is about as long.
+fn bytes_of(record: &Record, translation: Option<&Translation>) -> usize {
+    let translated = translation.and_then(|json| json.as_ref().ok()).map(|json| json.len());
+    let body = translated.or(record.value.as_ref().map(|value| value.len()));
+    record.size() + translated.unwrap_or(0) + body.unwrap_or(0)
 }
 
 /// Returns how the record of a delivery is read: as it was the first time, or as the source of its origin says.

@@ -29,8 +29,8 @@ fn an_event_is_what_its_schema_makes_of_it() {
     let attempts = rig.attempts();
     assert_eq!(told(&attempts), ["orders-0-100 to crm #1"]);
     assert_eq!(attempts[0].event.data, "[7]");
-    // The value, and what was made of it, are held as long as it is open.
-    assert_eq!(rig.engine.bytes(), VALUE.len() + 3);
+    // The value, what was made of it, and the body are held as long as it is open.
+    assert_eq!(rig.engine.bytes(), VALUE.len() + 3 + 3);
 }
 
 #[test]
