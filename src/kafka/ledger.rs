@@ -11,11 +11,12 @@ use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaError, RDKafkaErrorCode};
 use rdkafka::message::DeliveryResult;
-use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
+use rdkafka::producer::{BaseRecord, Producer, ProducerContext};
 use rdkafka::{Offset, TopicPartitionList};
 use tracing::info;
 
 use super::consumer::{Identity, Part};
+use super::polled::PolledProducer;
 use super::record::{hand_over, owned};
 use super::{Connection, context};
 use crate::config::Topics;
@@ -68,7 +69,7 @@ impl Ledger {
         report: impl Fn(Report) + Send + 'static,
     ) -> KafkaResult<Self> {
         let context = Context { failed: Mutex::default() };
-        let producer = connection.ledger(batch_size).create_with_context(context)?;
+        let producer = PolledProducer::start(&connection.ledger(batch_size), context)?;
         let writer = Writer {
             producer,
             events: None,
@@ -129,7 +130,7 @@ enum Failed {
 }
 
 struct Writer {
-    producer: ThreadedProducer<Context>,
+    producer: PolledProducer<Context>,
     /// On whose behalf positions of event topics are committed.
     events: Option<Identity>,
     /// On whose behalf all others are.

@@ -13,6 +13,7 @@ mod context;
 pub mod embedded;
 pub mod group;
 pub mod ledger;
+mod polled;
 pub mod positions;
 pub mod preflight;
 pub mod range;

@@ -6,17 +6,17 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Headers as _, Message, OwnedHeaders};
-use rdkafka::producer::{BaseRecord, ProducerContext, ThreadedProducer};
+use rdkafka::producer::{BaseProducer, BaseRecord, ProducerContext};
 
 use crate::domain::record::{Header, Headers, Offset, Origin, Record, TopicPartition};
 
-/// Hands a record to a producer, and waits when its queue is full: that drains as the broker takes records, and if it
+/// Hands a record to a producer that somebody polls, and waits when its queue is full: that drains as the broker takes records, and if it
 /// doesn't, they time out.
 ///
 /// # Errors
 /// The producer refuses the record.
-pub(super) fn hand_over<C: ProducerContext<DeliveryOpaque = usize> + 'static>(
-    producer: &ThreadedProducer<C>,
+pub(super) fn hand_over<C: ProducerContext<DeliveryOpaque = usize>>(
+    producer: &BaseProducer<C>,
     mut record: BaseRecord<'_, [u8], [u8], usize>,
 ) -> KafkaResult<()> {
     loop {

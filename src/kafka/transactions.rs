@@ -11,12 +11,13 @@ use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::DeliveryResult;
-use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
+use rdkafka::producer::{BaseRecord, Producer, ProducerContext};
 
 use super::Connection;
 use super::admin::batch_size_of;
 use super::bookmark::{Bookmark, Position, list};
 use super::cluster::{ClusterError, REACH, Witness};
+use super::polled::PolledProducer;
 use super::record::{hand_over, owned};
 use crate::domain::record::Headers;
 
@@ -56,7 +57,7 @@ pub enum Written {
 
 /// Writes transactions under a name, one after the other.
 pub struct Transactions<'c> {
-    producer: ThreadedProducer<Context>,
+    producer: PolledProducer<Context>,
     name: String,
     servers: &'c str,
 }
@@ -120,7 +121,7 @@ impl<'c> Transactions<'c> {
         client.set("linger.ms", "1");
         client.set("message.max.bytes", "1000000000");
         let context = Context { witness: Witness::default(), too_large: Mutex::default() };
-        let producer = client.create_with_context(context)?;
+        let producer = PolledProducer::start(&client, context)?;
         let servers = connection.config().kafka.bootstrap_servers.as_str();
         let transactions = Self { producer, name: name.to_owned(), servers };
         transactions.initialise()?;
