@@ -46,7 +46,6 @@ impl Engine {
     /// Returns the next attempt to make.
     pub fn poll_attempt(&mut self, now: Timestamp) -> Option<Attempt> {
         while self.has_slot() {
-            self.is_busy = false;
             let delivery = match self.lanes.next(now)? {
                 Turn::Attempt(delivery) => delivery,
                 Turn::Away(delivery, until) => {
@@ -64,8 +63,7 @@ impl Engine {
             };
             return Some(self.start(delivery, subscription, now));
         }
-        self.is_busy = self.lanes.is_in_turn();
-        if self.is_busy {
+        if self.air.len() >= self.capacity.get() && self.lanes.is_in_turn() {
             self.capacity.reached();
         }
         None

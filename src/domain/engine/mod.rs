@@ -149,8 +149,6 @@ pub struct Engine {
     bytes: usize,
     /// When full partitions are looked at again.
     next_look: Timestamp,
-    /// Whether some lane that could send had to wait when attempts were last started: it is us then who are slow.
-    is_busy: bool,
     last_partition: u64,
     last_attempt: u64,
     counts: Counts,
@@ -175,7 +173,6 @@ impl Engine {
             gathering: Gathering::default(),
             bytes: 0,
             next_look: Timestamp::MIN,
-            is_busy: false,
             last_partition: 0,
             last_attempt: 0,
             counts: Counts::default(),

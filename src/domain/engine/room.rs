@@ -14,9 +14,8 @@ const LOOK: std::time::Duration = std::time::Duration::from_millis(50);
 impl Engine {
     /// Makes room in partitions that are full of deliveries to one lane that can't take them soon, if there are
     /// subscriptions whose deliveries could go on. One that is alone is left to wait: its backlog stays in its topic.
-    /// So are all while we have our hands full: they are slow because we are, and would be no faster with more room.
     pub(super) fn make_room(&mut self, now: Timestamp) {
-        if self.next_look > now || self.is_busy {
+        if self.next_look > now {
             return;
         }
         self.next_look = tiers::add(now, LOOK);

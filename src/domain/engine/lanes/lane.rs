@@ -156,12 +156,13 @@ impl Lane {
         self.subscription.as_ref().map_or(Pass::Free, |it| sites.pass(&it.url, now))
     }
 
-    /// Returns how many deliveries of a partition it holds up: it has more than it sends soon, and its turn isn't
-    /// what they wait for.
+    /// Tells whether a delivery of a partition waits for nothing but its turn.
+    pub(super) fn waits_for_slot(&self, partition: PartitionId) -> bool {
+        self.place == Place::InTurn && self.queue.iter().any(|one| one.partition == partition)
+    }
+
+    /// Returns how many deliveries of a partition it holds up: it has more than it sends soon.
     pub(super) fn holds_up(&self, partition: PartitionId, now: Timestamp) -> usize {
-        if self.place == Place::InTurn {
-            return 0;
-        }
         let waiting = self.queue.iter().filter(|one| one.partition == partition).count();
         if self.interval(now).mul_f64(waiting as f64) < SLOW { 0 } else { waiting }
     }

@@ -212,13 +212,17 @@ impl Lanes {
         }
     }
 
-    /// Returns the lane that holds up most of a partition's so many open deliveries, if there is one.
+    /// Returns the lane that holds up most of a partition's so many open deliveries, if there is one. There is none as
+    /// long as one of its deliveries waits for a slot: then it is us whom it waits for.
     pub(super) fn holding_up(
         &self,
         partition: PartitionId,
         open: usize,
         now: Timestamp,
     ) -> Option<SubscriptionId> {
+        if self.lanes.values().any(|lane| lane.waits_for_slot(partition)) {
+            return None;
+        }
         let held = self.lanes.iter().map(|(id, lane)| (id, lane.holds_up(partition, now)));
         let (id, most) = held.max_by(|(a_id, a), (b_id, b)| (a, a_id).cmp(&(b, b_id)))?;
         (most > 0 && most * 2 >= open).then(|| id.clone())

@@ -288,11 +288,16 @@ fn a_slow_lane_makes_room_for_the_others() {
     assert_eq!(told(&rig.attempts()), [format!("e{} to fast #1", next + 2000)]);
 }
 
-#[test]
-fn while_every_slot_is_taken_nobody_has_to_make_room() {
+/// An engine with ten slots, and a subscription that may have two of them beside one that may have all.
+fn ten_slots() -> Rig {
     let slow = json!({"events": ["s"], "maxInFlight": 2});
     let both = subscriptions(&[("slow", slow), ("fast", json!({"events": ["f"]}))]);
-    let mut rig = Rig::with(Policy { max_in_flight: 10, ..policy() }, &both);
+    Rig::with(Policy { max_in_flight: 10, ..policy() }, &both)
+}
+
+#[test]
+fn nobody_makes_room_in_a_partition_whose_other_deliveries_wait_for_slots() {
+    let mut rig = ten_slots();
     let orders = rig.orders();
     for offset in 100..110 {
         rig.event(orders, offset, "f");
@@ -310,6 +315,22 @@ fn while_every_slot_is_taken_nobody_has_to_make_room() {
     assert_eq!(rig.attempts().len(), 0);
     rig.wait(seconds(1));
     rig.attempts();
+    assert!(endings(&rig.commit()).iter().any(|ending| ending.contains("to slow: moved")));
+}
+
+#[test]
+fn room_is_made_in_a_partition_while_those_of_others_wait_for_slots() {
+    let mut rig = ten_slots();
+    let orders = rig.orders();
+    let busy = TopicPartition { partition: 1, ..self::orders() };
+    let busy = rig.engine.assign(busy, Role::Events, START, "");
+    rig.fill(orders, 100, "s");
+    for offset in 100..200 {
+        rig.event(busy, offset, "f");
+    }
+    assert_eq!(rig.attempts().len(), 10);
+    rig.wait(seconds(1));
+    assert_eq!(rig.attempts().len(), 0);
     assert!(endings(&rig.commit()).iter().any(|ending| ending.contains("to slow: moved")));
 }
 
