@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::tls::Version;
-use reqwest::{Certificate, Client, ClientBuilder, Proxy, redirect, retry};
+use reqwest::{Certificate, Client, ClientBuilder, Proxy, Request, Response, redirect, retry};
 
 use super::failure;
 use super::resolver::{Lookup, Resolver};
 use crate::config::{self, Authorities, Config};
 use crate::domain::egress::Egress;
+use crate::domain::outcome::Failure;
 
 /// How long a connection may lie idle. Load balancers commonly give up on theirs after 60 s: ours goes first, so that
 /// a request rarely meets a connection that is being closed.
@@ -29,6 +30,9 @@ const CONNECTION_WINDOW: u32 = 1 << 20;
 /// The bytes of an answer's headers, names and values, that are taken. HTTP/2 servers are told; one of HTTP/1.1 that
 /// sends more, up to the 400 KiB that the client reads, has sent them in vain.
 pub(super) const HEADERS_MAX: u32 = 32 << 10;
+
+/// How often a request is sent again that was not processed.
+const RESENDS: usize = 2;
 
 /// What requests are bounded by, and where they may go.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -120,7 +124,7 @@ pub(super) fn builder(settings: &Settings, lookup: Lookup) -> Result<ClientBuild
         .user_agent(concat!("kafka-webhooks/", env!("CARGO_PKG_VERSION")))
         .redirect(redirect::Policy::none())
         .referer(false)
-        // It would keep a copy of each request; what has to be sent again is made again.
+        // It would keep a copy of each request; see `execute`.
         .retry(retry::never().max_retries_per_request(0))
         .dns_resolver(Resolver::new(settings.egress.clone(), proxy, lookup))
         .tls_version_min(Version::TLS_1_2)
@@ -133,6 +137,26 @@ pub(super) fn builder(settings: &Settings, lookup: Lookup) -> Result<ClientBuild
         .http2_initial_stream_window_size(STREAM_WINDOW)
         .http2_initial_connection_window_size(CONNECTION_WINDOW)
         .http2_max_header_list_size(HEADERS_MAX))
+}
+
+/// Sends a request, and again when the server says that it has not processed it, at most twice.
+///
+/// It is made anew then, which is seldom: to keep a copy of each would cost more.
+///
+/// # Errors
+/// What `make` fails with, or what `classify` makes of the client's error.
+pub(super) async fn execute(
+    client: &Client,
+    make: impl Fn() -> Result<Request, Failure>,
+    classify: impl Fn(reqwest::Error) -> Failure,
+) -> Result<Response, Failure> {
+    let mut resends = 0..RESENDS;
+    loop {
+        match client.execute(make()?).await {
+            Err(error) if failure::is_unprocessed(&error) && resends.next().is_some() => {}
+            sent => return sent.map_err(classify),
+        }
+    }
 }
 
 /// Describes the client that asks the schema registry; its deadline is set by who uses it. `ca` are the PEM certificates

@@ -53,9 +53,6 @@ use resolver::Lookup;
 pub use client::{Settings, SetupError, registry_client};
 pub use collector::Collector;
 
-/// How often a request is sent again that was not processed, within one attempt.
-const RESENDS: usize = 2;
-
 /// Makes attempts; clones share one pool of connections.
 #[derive(Clone, Debug)]
 pub struct Sender {
@@ -204,8 +201,6 @@ impl Sender {
     }
 
     /// Sends a request and reads its answer, both in time. The answer's headers come with it.
-    ///
-    /// A request is made again when it has to be sent again, which is seldom: to keep a copy of each would cost more.
     async fn exchange(
         &self,
         client: &Client,
@@ -213,17 +208,14 @@ impl Sender {
         time: Time,
     ) -> Result<(Answer, HeaderMap), Failure> {
         let (deadline, timeout) = (time.deadline(), time.timeout);
-        let mut resends = 0..RESENDS;
-        let response = loop {
+        let judged = || {
             let request = make()?;
             resolver::judge_address(&self.egress, request.url()).map_err(failure::refused)?;
-            match timeout_at(deadline, client.execute(request)).await {
-                Ok(Ok(response)) => break response,
-                Ok(Err(error)) if failure::is_unprocessed(&error) && resends.next().is_some() => {}
-                Ok(Err(error)) => return Err(failure::classify(error, self.way)),
-                Err(_) => return Err(failure::no_answer(timeout)),
-            }
+            Ok(request)
         };
+        let sent = client::execute(client, judged, |error| failure::classify(error, self.way));
+        let response = timeout_at(deadline, sent).await;
+        let response = response.map_err(|_| failure::no_answer(timeout)).flatten()?;
         let status = response.status();
         let answer = timeout_at(deadline, answer::read(response, time.passed())).await;
         answer.unwrap_or_else(|_| Err(failure::half_an_answer(status, timeout)))

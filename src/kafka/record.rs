@@ -10,8 +10,8 @@ use rdkafka::producer::{BaseProducer, BaseRecord, ProducerContext};
 
 use crate::domain::record::{Header, Headers, Offset, Origin, Record, TopicPartition};
 
-/// Hands a record to a producer that somebody polls, and waits when its queue is full: that drains as the broker takes records, and if it
-/// doesn't, they time out.
+/// Hands a record to a producer that somebody polls, and waits when its queue is full: that drains as the broker takes
+/// records, and if it doesn't, they time out.
 ///
 /// # Errors
 /// The producer refuses the record.

@@ -18,6 +18,7 @@ use crate::domain::egress::Egress;
 use crate::domain::outcome::Failure;
 use crate::domain::subscription::{ClientAuthentication, ClientCredentials};
 use crate::http::answer::consume;
+use crate::http::client;
 use crate::http::failure::{Way, classify, unauthorized};
 use crate::http::resolver::judge_address;
 
@@ -124,10 +125,14 @@ impl Tokens {
 
 async fn fetch(grant: &Grant<'_>) -> Result<Token, Failure> {
     let fetched = Instant::now();
-    let request = request(grant)?;
-    judge_address(grant.egress, request.url()).map_err(|refused| failed(&refused.to_string()))?;
-    let response = grant.client.execute(request).await;
-    let response = response.map_err(|error| failed(&classify(error, grant.way).error))?;
+    let judged = || {
+        let request = request(grant)?;
+        let refused = judge_address(grant.egress, request.url());
+        refused.map_err(|refused| failed(&refused.to_string()))?;
+        Ok(request)
+    };
+    let classified = |error| failed(&classify(error, grant.way).error);
+    let response = client::execute(grant.client, judged, classified).await?;
     let status = response.status();
     let body = body(response).await;
     if !status.is_success() {

@@ -59,12 +59,13 @@ async fn what_the_server_says_it_has_not_processed_is_sent_again() {
     }
 }
 
-#[tokio::test]
-async fn what_the_server_never_processes_is_sent_three_times_and_no_more() {
-    let ends = send_three(|count, mut stream| match count {
-        0..3 => stream.1.send_reset(Code::REFUSED_STREAM),
-        _ => ok(stream),
-    });
+/// Checks that the first attempt ends as a reset and the others do well, when the server resets so many streams.
+async fn check_reset(first: usize, code: Code) {
+    let ends = send_three(
+        move |count, mut stream| {
+            if count < first { stream.1.send_reset(code) } else { ok(stream) }
+        },
+    );
     let ends = ends.await;
     let failure = ends[0].end.as_ref().expect_err("it fails");
     assert_eq!(failure.reason, Reason::Reset, "{failure:?}");
@@ -72,15 +73,44 @@ async fn what_the_server_never_processes_is_sent_three_times_and_no_more() {
 }
 
 #[tokio::test]
-async fn a_stream_that_the_server_resets_is_a_reset() {
-    let ends = send_three(|count, mut stream| match count {
-        0 => stream.1.send_reset(Code::INTERNAL_ERROR),
-        _ => ok(stream),
+async fn what_the_server_never_processes_is_sent_three_times_and_no_more() {
+    check_reset(3, Code::REFUSED_STREAM).await;
+}
+
+#[tokio::test]
+async fn a_token_is_asked_for_again_when_the_request_was_not_processed() {
+    let (config, certificate) = tls("h2");
+    let (listener, port) = listen().await;
+    let server = tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.expect("it listens");
+        let respond = |count, mut stream: Stream| match count {
+            0 => stream.1.send_reset(Code::REFUSED_STREAM),
+            1 => {
+                let head = Response::builder().status(200).body(()).expect("a response");
+                let mut body = stream.1.send_response(head, false).expect("the client listens");
+                let token = br#"{"access_token":"t","token_type":"bearer"}"#;
+                body.send_data(token[..].into(), true).expect("the client listens");
+            }
+            _ => {
+                assert_eq!(stream.0.headers()["authorization"], "Bearer t");
+                ok(stream);
+            }
+        };
+        serve_h2(stream, config, respond).await;
     });
-    let ends = ends.await;
-    let failure = ends[0].end.as_ref().expect_err("it fails");
-    assert_eq!(failure.reason, Reason::Reset, "{failure:?}");
-    assert!(ends[1].end.is_ok() && ends[2].end.is_ok());
+    let at = |path| format!("https://127.0.0.1:{port}{path}");
+    let auth = json!({
+        "type": "oauth2", "tokenUrl": at("/token"), "clientId": "i", "clientSecret": "s",
+    });
+    let attempt = attempt(EVENT, &[], &json!({"url": at("/hooks"), "auth": auth}));
+    let attempted = send(&trusting(certificate), &attempt).await;
+    assert_eq!(attempted.end.map(|answer| answer.status), Ok(200));
+    server.abort();
+}
+
+#[tokio::test]
+async fn a_stream_that_the_server_resets_is_a_reset() {
+    check_reset(1, Code::INTERNAL_ERROR).await;
 }
 
 #[tokio::test]
