@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use apache_avro::schema::{DecimalSchema, Schema, UuidSchema};
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
-use jiff::{Timestamp, ToSpan};
+use jiff::{Span, Timestamp};
 use num_bigint::BigInt;
 
 use super::{Problem, Walk};
@@ -15,7 +15,7 @@ use crate::schema::wire::Reader;
 const DECIMAL_MAX: usize = 256;
 
 /// The most digits that a scale can add.
-const SCALE_MAX: i64 = 1000;
+const SCALE_MAX: u64 = 1000;
 
 const OUT_OF_RANGE: Problem = Problem::Bad("a time is out of range");
 
@@ -69,7 +69,7 @@ impl Walk<'_> {
 
 /// Writes a two's-complement number of tenths, hundredths and so on in plain digits.
 fn decimal(unscaled: &[u8], scale: i64) -> Result<String, Problem> {
-    if unscaled.len() > DECIMAL_MAX || scale.abs() > SCALE_MAX {
+    if unscaled.len() > DECIMAL_MAX || scale.unsigned_abs() > SCALE_MAX {
         return Err(Problem::Bad("a decimal is too long"));
     }
     let number = BigInt::from_signed_bytes_be(unscaled);
@@ -97,7 +97,8 @@ fn uuid(bytes: [u8; 16]) -> String {
 }
 
 fn date(days: i32) -> Result<String, Problem> {
-    let day = Date::constant(1970, 1, 1).checked_add(i64::from(days).days());
+    let days = Span::new().try_days(days);
+    let day = days.and_then(|days| Date::constant(1970, 1, 1).checked_add(days));
     Ok(day.map_err(|_| OUT_OF_RANGE)?.to_string())
 }
 

@@ -81,7 +81,18 @@ fn logical_types_become_what_people_read() {
         "\"2025-01-15T10:30:00.000001\"",
     );
     check("long", "timestamp-millis", i64::MAX, "the Avro value at \"/\": a time is out of range");
-    check("int", "time-millis", 86_400_000, "the Avro value at \"/\": a time is out of range");
+    check(
+        "long",
+        "local-timestamp-nanos",
+        1_736_937_000_000_000_001,
+        "\"2025-01-15T10:30:00.000000001\"",
+    );
+    let out_of_range = "the Avro value at \"/\": a time is out of range";
+    check("int", "time-millis", 86_400_000, out_of_range);
+    for days in [20_250_115, i32::MIN.into(), i32::MAX.into()] {
+        check("int", "date", days, out_of_range);
+    }
+    check("long", "timestamp-micros", i64::MIN, out_of_range);
 }
 
 #[test]
@@ -103,6 +114,12 @@ fn decimals_keep_every_digit() {
     // Unscaled 125 with the scales 1 and -2, which stand behind it.
     super::tests::check(&logical("bytes", "big-decimal"), &[6, 2, 125, 2], "\"12.5\"");
     super::tests::check(&logical("bytes", "big-decimal"), &[6, 2, 125, 3], "\"12500\"");
+    for scale in [i64::MIN, i64::MAX, 1001] {
+        let inner = [&[2, 125][..], &zigzag(scale)].concat();
+        let value = [zigzag(inner.len() as i64), inner].concat();
+        let too_long = "the Avro value at \"/\": a decimal is too long";
+        super::tests::check(&logical("bytes", "big-decimal"), &value, too_long);
+    }
 }
 
 #[test]
@@ -172,7 +189,52 @@ const WIDE: &str = r#"{"type":"record","name":"W","fields":[
     {"name":"d","type":["null","W"]},
     {"name":"e","type":"double"}]}"#;
 
+/// A schema of each type that has a way of its own to be read.
+fn every_type() -> Vec<String> {
+    let plain = ["boolean", "int", "long", "float", "double", "bytes", "string"];
+    let fixed =
+        |size: u32, more: &str| format!(r#"{{"type":"fixed","name":"F","size":{size}{more}}}"#);
+    let mut schemas: Vec<_> = plain.map(|name| format!("\"{name}\"")).into();
+    for name in ["date", "time-millis"] {
+        schemas.push(logical("int", name));
+    }
+    for unit in ["millis", "micros", "nanos"] {
+        schemas.push(logical("long", &format!("timestamp-{unit}")));
+        schemas.push(logical("long", &format!("local-timestamp-{unit}")));
+    }
+    schemas.extend([
+        logical("long", "time-micros"),
+        logical("bytes", "big-decimal"),
+        logical("bytes", "uuid"),
+        logical("string", "uuid"),
+        r#"{"type":"bytes","logicalType":"decimal","precision":9,"scale":2}"#.to_owned(),
+        r#"{"type":"enum","name":"E","symbols":["A","B"]}"#.to_owned(),
+        fixed(3, ""),
+        fixed(4, r#","logicalType":"decimal","precision":9,"scale":2"#),
+        fixed(12, r#","logicalType":"duration""#),
+        fixed(16, r#","logicalType":"uuid""#),
+    ]);
+    schemas
+}
+
 proptest! {
+    #[test]
+    fn no_value_of_any_type_makes_the_reader_panic(
+        schema in prop::sample::select(every_type()),
+        number in any::<i64>(),
+        rest in prop::collection::vec(any::<u8>(), 0..40),
+    ) {
+        let schema = AvroSchema::parse(&schema, &[]).expect("the schema is good");
+        let inner = [zigzag(rest.len() as i64), rest.clone(), zigzag(number)].concat();
+        let within = [zigzag(inner.len() as i64), inner].concat();
+        let int = zigzag((number as i32).into());
+        for value in [zigzag(number), int, [zigzag(number), rest.clone()].concat(), rest, within] {
+            if let Ok(json) = schema.to_json(&value.into(), 10_000) {
+                serde_json::from_slice::<serde_json::Value>(&json).expect("JSON");
+            }
+        }
+    }
+
     #[test]
     fn no_bytes_make_the_reader_panic_or_write_what_is_no_json(
         value in prop::collection::vec(any::<u8>(), 0..300),
