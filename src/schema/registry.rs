@@ -1,6 +1,6 @@
 //! The registry asked: a schema by its id, with all that it refers to.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::error::Error as _;
 
 use schema_registry_converter::async_impl::schema_registry::{
@@ -37,6 +37,13 @@ pub(super) enum Schema {
     Avro(AvroSchema),
     Protobuf(ProtobufSchema),
     Json,
+}
+
+/// What is left to do until all that a schema refers to is there.
+enum Step {
+    Fetch(RegisteredReference),
+    /// Its name and text; all that it refers to comes before.
+    Found(String, String),
 }
 
 /// The way to the registry.
@@ -83,7 +90,7 @@ impl Registry {
                     Ok(others) => others,
                     Err(problem) => return Ok(Err(problem)),
                 };
-                let others: Vec<_> = others.iter().rev().map(|(_, text)| text.as_str()).collect();
+                let others: Vec<_> = others.iter().map(|(_, text)| text.as_str()).collect();
                 Ok(AvroSchema::parse(&schema, &others).map(Schema::Avro))
             }
             SchemaType::Protobuf => {
@@ -98,24 +105,32 @@ impl Registry {
         }
     }
 
-    /// Fetches what a schema refers to, and what that refers to: names and texts, each once.
+    /// Fetches what a schema refers to, and what that refers to: names and texts, each once, and each behind those that
+    /// it refers to.
     async fn references(
         &self,
         direct: Vec<RegisteredReference>,
     ) -> Result<Result<Vec<(String, String)>, String>, Trouble> {
-        let mut found: Vec<(String, String)> = Vec::new();
-        let mut open = direct;
-        while let Some(reference) = open.pop() {
-            if found.iter().any(|(name, _)| *name == reference.name) {
+        let (mut found, mut seen) = (Vec::new(), HashSet::new());
+        let mut steps: Vec<_> = direct.into_iter().map(Step::Fetch).collect();
+        while let Some(step) = steps.pop() {
+            let reference = match step {
+                Step::Fetch(reference) => reference,
+                Step::Found(name, text) => {
+                    found.push((name, text));
+                    continue;
+                }
+            };
+            if !seen.insert(reference.name.clone()) {
                 continue;
             }
-            if found.len() == REFERENCES_MAX {
+            if seen.len() > REFERENCES_MAX {
                 return Ok(Err(format!("it refers to more than {REFERENCES_MAX} others")));
             }
             let schema = get_referenced_schema(&self.0, &reference).await;
             let schema = schema.map_err(|error| trouble(&error))?;
-            found.push((reference.name, schema.schema));
-            open.extend(schema.references);
+            steps.push(Step::Found(reference.name, schema.schema));
+            steps.extend(schema.references.into_iter().map(Step::Fetch));
         }
         Ok(Ok(found))
     }

@@ -90,6 +90,39 @@ fn unknown(_: &str, _: usize) -> Option<(u16, String)> {
     Some((404, json!({"error_code": 40403, "message": "hunter2"}).to_string()))
 }
 
+/// An order of lines, whose prices are money, and a total that is money too; the lines' schema refers to that for itself.
+fn order_schema(head: &str, _: usize) -> Option<(u16, String)> {
+    let money = json!({"name": "money", "subject": "money", "version": 1});
+    let line = json!({"name": "line", "subject": "line", "version": 1});
+    let record = |name: &str, fields: serde_json::Value| {
+        json!({"type": "record", "name": name, "fields": fields}).to_string()
+    };
+    let field = |name: &str, of: &str| json!({"name": name, "type": of});
+    let (schema, references) = if head.contains("/subjects/money/") {
+        (record("Money", json!([field("cents", "long")])), json!([]))
+    } else if head.contains("/subjects/line/") {
+        (record("Line", json!([field("price", "Money")])), json!([money]))
+    } else {
+        let order = record("Order", json!([field("line", "Line"), field("total", "Money")]));
+        let lines_first = head.contains("/schemas/ids/7");
+        (order, if lines_first { json!([line, money]) } else { json!([money, line]) })
+    };
+    let subject =
+        json!({"schema": schema, "references": references, "id": 1, "version": 1, "subject": "s"});
+    Some((200, subject.to_string()))
+}
+
+#[tokio::test]
+async fn schemas_that_refer_to_one_both_are_read_in_whatever_order_they_are_named() {
+    let stub = Stub::start(order_schema, None).await;
+    let translator = translator(&settings(&[&stub.url()]));
+    for id in [7, 8] {
+        let json = translated_as(&translator, &[0, 0, 0, 0, id, 2, 4]).await;
+        let expect = r#"{"line":{"price":{"cents":1}},"total":{"cents":2}}"#;
+        assert_eq!(json, Ok(Bytes::from_static(expect.as_bytes())), "{id}");
+    }
+}
+
 fn settings(urls: &[&str]) -> config::Registry {
     config::Registry {
         urls: urls.iter().map(|url| (*url).to_owned()).collect(),
@@ -108,14 +141,18 @@ fn translator(settings: &config::Registry) -> Translator {
 
 /// Translates the text `a` by schema 7.
 async fn translated(translator: &Translator) -> Translation {
+    translated_as(translator, &[0, 0, 0, 0, 7, 2, b'a']).await
+}
+
+/// Translates a value by the schema that its first bytes name.
+async fn translated_as(translator: &Translator, value: &[u8]) -> Translation {
     let origin = Origin {
         topic: "t".into(),
         partition: 0,
         offset: Offset(1),
         timestamp: Timestamp::UNIX_EPOCH,
     };
-    let value = Bytes::from_static(&[0, 0, 0, 0, 7, 2, b'a']);
-    let end = translator.translate(value, &origin);
+    let end = translator.translate(Bytes::copy_from_slice(value), &origin);
     tokio::time::timeout(Duration::from_secs(30), end).await.expect("it comes to an end")
 }
 
