@@ -89,6 +89,8 @@ impl<'de> Visitor<'de> for Members {
                 "data" => &mut event.data,
                 "data_base64" => &mut event.data_base64,
                 _ if value.get() == "null" => continue,
+                // That is too many already: no more of them are looked at.
+                _ if event.others.len() > OTHERS_MAX => continue,
                 _ if event.others.iter().any(|(known, _)| **known == *name) => {
                     return Err(A::Error::custom("duplicate field"));
                 }
@@ -203,6 +205,10 @@ fn binary(record: &Record, value: &Bytes, content_type: &str) -> Result<Reading,
 fn others(record: &Record) -> Result<Vec<(Box<str>, Bytes)>, Unreadable> {
     let mut others: Vec<(Box<str>, Bytes)> = Vec::new();
     for header in &record.headers.0 {
+        // That is too many already: no more of them are looked at.
+        if others.len() > OTHERS_MAX {
+            break;
+        }
         let Some(name) = header.name.strip_prefix("ce_") else { continue };
         let Some(value) = &header.value else { continue };
         // Others have their place elsewhere; some producers repeat the content type here.

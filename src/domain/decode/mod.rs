@@ -109,7 +109,10 @@ fn read(
         Format::Envelope => Unreadable("the envelope has no `event`".into()),
         _ => Unreadable("there is no event type".into()),
     })?;
-    check_type(&event_type)?;
+    check_type(&event_type).map_err(|what| match &source.event_type {
+        Some(selector) => select::problem("event_type", selector, what),
+        None => Unreadable(format!("the event type {what}")),
+    })?;
     let tenant = match &source.tenant {
         Some(selector) => selected.optional("tenant", selector)?,
         None => None,
@@ -159,15 +162,15 @@ fn select(
     Ok(())
 }
 
-fn check_type(event_type: &str) -> Result<(), Unreadable> {
-    let problem = match event_type {
-        "" => "is empty",
-        text if text.len() > TYPE_MAX => "is longer than 256 bytes",
-        text if text.chars().any(char::is_control) => "has a control character",
-        text if text.trim().len() != text.len() => "starts or ends with a space",
-        _ => return Ok(()),
-    };
-    Err(Unreadable(format!("the event type {problem}")))
+/// Says what is wrong with an event type, if something is.
+fn check_type(event_type: &str) -> Result<(), &'static str> {
+    match event_type {
+        "" => Err("is empty"),
+        text if text.len() > TYPE_MAX => Err("is longer than 256 bytes"),
+        text if text.chars().any(char::is_control) => Err("has a control character"),
+        text if text.trim().len() != text.len() => Err("starts or ends with a space"),
+        _ => Ok(()),
+    }
 }
 
 /// Turns a JSON error into words that repeat nothing of the value.

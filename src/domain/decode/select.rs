@@ -89,7 +89,8 @@ impl<'a> Selected<'a> {
     }
 }
 
-fn problem(attribute: &str, selector: &Selector, what: &str) -> Unreadable {
+/// Says what is wrong with an attribute, and where a selector found it.
+pub(super) fn problem(attribute: &str, selector: &Selector, what: &str) -> Unreadable {
     let place = match selector {
         Selector::Header(name) => format!("header \"{name}\""),
         Selector::Pointer(pointer) => format!("pointer \"{pointer}\""),

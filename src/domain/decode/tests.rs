@@ -161,6 +161,8 @@ fn what_is_no_cloudevent_is_unreadable() {
         "a name of an attribute is longer than 64 or has other characters than A-Z a-z 0-9 _ -",
     );
     with(r#""ext":1,"ext":2"#, "the JSON has a field twice, at line 1 column 70");
+    let many = (0..100_000).map(|n| format!(r#""e{n}":1"#)).collect::<Vec<_>>().join(",");
+    with(&many, "the CloudEvent has more than 100 further attributes");
     check(
         r#"{"specversion":"0.3"}"#,
         &structured,
@@ -201,6 +203,14 @@ fn a_selector_that_finds_nothing_is_named() {
         r#"{"t":[]}"#,
         &[],
         "unreadable: tenant: pointer \"/t\" is neither a string nor a number",
+    );
+    let event_type =
+        |source: &mut Source| source.event_type = Some(Selector::Header("kind".into()));
+    check_json(
+        event_type,
+        "1",
+        &[("kind", "a\nb")],
+        "unreadable: event_type: header \"kind\" has a control character",
     );
     let id = |source: &mut Source| source.event_id = Some(Selector::Pointer("/t".into()));
     check_json(id, r#"{"t":null}"#, &[], "unreadable: event_id: pointer \"/t\" is null or empty");
