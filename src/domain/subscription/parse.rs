@@ -79,9 +79,8 @@ fn read(
     let tenant = object.take("tenant").and_then(|field| short_text(field, 1, 256, p));
     let filter = object.take("filter").and_then(|field| expression(field, p));
     let active = object.take("active").and_then(|field| field.bool(p));
-    let transform = object.take("transform");
-    let payload = object.take("payload").and_then(|field| payload(field, transform.as_ref(), p));
-    let transform = transform.and_then(|field| expression(field, p));
+    let payload = object.take("payload").and_then(|field| payload(field, p));
+    let transform = object.take("transform").and_then(|field| expression(field, p));
     let timeout = object.take("timeout").and_then(|field| field.duration("100ms", "5m", p));
     let retry = object.take("retry").and_then(|field| retry(field, p));
     let statuses = object.take("noRetryOn").and_then(|field| each(field, 0, 500, p, status));
@@ -108,7 +107,8 @@ fn read(
         headers: headers.unwrap_or_default(),
         auth,
         origin,
-        payload: payload.unwrap_or(Payload::Envelope),
+        // What a transform makes stands in the place of the payload, whatever that says.
+        payload: payload.filter(|_| transform.is_none()).unwrap_or(Payload::Envelope),
         transform,
         timeout,
         retry,
@@ -207,11 +207,8 @@ fn expression(field: Field, p: &mut Problems) -> Option<Box<Expression>> {
         .ok()
 }
 
-fn payload(field: Field, transform: Option<&Field>, p: &mut Problems) -> Option<Payload> {
+fn payload(field: Field, p: &mut Problems) -> Option<Payload> {
     let (path, text) = field.text(p)?;
-    if transform.is_some() {
-        p.add(&path, "must not stand beside `transform`, which makes the body");
-    }
     match text.as_str() {
         "envelope" => return Some(Payload::Envelope),
         "raw" => return Some(Payload::Raw),

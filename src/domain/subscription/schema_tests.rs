@@ -166,8 +166,32 @@ fn the_schema_and_the_parser_agree_field_by_field() {
         check(&definition(&json!({missing: null})), false);
     }
     check(&definition(&json!({"secrets": [{"key": "a"}]})), false);
-    check(&definition(&json!({"payload": "raw", "transform": "data"})), false);
+    check(&example(), true);
     check(&definition(&json!({"x": 1})), false);
+}
+
+/// A definition with every field that there is but one of each kind: the example of the contract, section 4.
+fn example() -> Value {
+    json!({
+        "url": "https://example.com/hooks",
+        "events": ["order.created", "payment.*"],
+        "secret": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+        "active": true,
+        "tenant": "acme",
+        "description": "CRM",
+        "topics": ["orders"],
+        "filter": "data.amount > 100.0 && data.currency == 'USD'",
+        "payload": "envelope",
+        "transform": "{'text': 'Order ' + data.orderId}",
+        "signatures": ["standard", "x-webhook"],
+        "headers": {"x-env": "prod"},
+        "auth": {"type": "bearer", "token": "t"},
+        "timeout": "10s",
+        "retry": {"attempts": 5, "initial": "2s", "factor": 2.0, "max": "1h"},
+        "noRetryOn": [400, 422],
+        "rateLimit": {"requests": 100, "per": "1s"},
+        "maxInFlight": 32,
+    })
 }
 
 #[test]

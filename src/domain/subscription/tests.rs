@@ -383,12 +383,13 @@ fn payloads_go_by_their_names() {
 }
 
 #[test]
-fn a_transform_is_compiled_and_stands_alone() {
-    assert!(subscription("crm", &json!({"transform": "{'a': data}"})).transform.is_some());
+fn a_transform_is_compiled_and_stands_in_the_place_of_the_payload() {
+    let binary = "cloudevents-binary";
+    let both = subscription("crm", &json!({"transform": "{'a': data}", "payload": binary}));
+    assert_eq!((both.transform.is_some(), both.payload), (true, Payload::Envelope));
     check(
         json!({"transform": "{'a': nothing}", "payload": "raw"}),
         &[
-            "payload: must not stand beside `transform`, which makes the body",
             "transform: line 1 column 7: there is no variable `nothing`, only id, type, time, tenant, topic, key, headers, data",
         ],
     );
