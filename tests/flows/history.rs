@@ -265,6 +265,16 @@ fn the_story_of_an_event_tells_what_was_tried_what_waits_and_what_was_given_up()
     let text = run(&flow.setup, &["deliveries", "show", "evt_5"]);
     assert!(text.contains("no delivery of it is known"), "{text}");
 
+    // What the producer called it finds it too, where that can't stand in `webhook-id`.
+    let value = json!({ "id": "ord.6", "event": "order.created" }).to_string();
+    flow.scope.produce("orders", "k", value, &[("tenant", "acme")]);
+    flow.wait_settled(6);
+    let listed = list(&flow.setup, &["--event-id", "ord.6", "--subscription", "crm"]);
+    assert_eq!(listed.len(), 1, "{listed:?}");
+    let story = json_of(&flow.setup, &["deliveries", "show", "ord.6"]);
+    let id = story["eventId"].as_str().expect("it has an id");
+    assert_eq!(list(&flow.setup, &["--event-id", id, "--subscription", "crm"]), listed);
+
     let (code, _, err) = finish(&flow.setup, &["deliveries", "show", "evt_77"]);
     assert!(code == Some(1) && err.starts_with("nothing is known of evt_77 since "), "{err}");
     assert_eq!(err.lines().count(), 1);

@@ -13,7 +13,7 @@ use crate::cli::json::Array;
 use crate::cli::table::Table;
 use crate::cli::times::Time;
 use crate::domain::audit::{AuditRecord, Outcome};
-use crate::domain::event::rfc3339_ms;
+use crate::domain::event::{EventId, rfc3339_ms};
 use crate::domain::history::Filter;
 use crate::domain::outcome::Reason;
 use crate::domain::pattern::EventPattern;
@@ -127,7 +127,7 @@ impl List {
         Filter {
             subscriptions: self.subscription.clone(),
             tenant: self.tenant.clone(),
-            event_id: self.event_id.clone(),
+            event_id: self.event_id.as_deref().map(|id| EventId::new(id).as_str().to_owned()),
             event_types: self.event_type.clone(),
             outcomes: self.outcome.clone(),
             reasons: self.reason.clone(),

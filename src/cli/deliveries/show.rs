@@ -39,7 +39,7 @@ Examples:
   kafka-webhooks deliveries show evt_1 --subscription crm --since 30d --output json
   kafka-webhooks deliveries show orders/3/42")]
 pub struct Show {
-    /// The event's id as in `webhook-id`, or where it was produced, as topic/partition/offset
+    /// The event's id, the producer's or as in `webhook-id`, or where it was produced, as topic/partition/offset
     #[arg(value_name = "EVENT_ID", value_parser = subject)]
     event: Subject,
     /// Only what became of it at this subscription, which reads only its part of the audit topic; may be repeated
@@ -122,7 +122,10 @@ fn gather(show: &Show, span: Span, connection: &Connection) -> Result<Story, Fai
 }
 
 fn nothing(show: &Show, since: Timestamp) -> Failure {
-    let (Subject::Event(what) | Subject::Record(what)) = &show.event;
+    let what = match &show.event {
+        Subject::Event(id) => id.as_str(),
+        Subject::Record(place) => place,
+    };
     Failure::of(format!(
         "nothing is known of {what} since {}, and no event topic holds it: look further back with --since",
         rfc3339_ms(since)

@@ -17,37 +17,37 @@ const RECORDS_MAX: usize = 10_000;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Subject {
     /// The event of this id.
-    Event(String),
+    Event(EventId),
     /// What was produced at this place, `topic/partition/offset`: it may be no event.
     Record(String),
 }
 
 impl Subject {
-    /// Reads an event id or a place.
+    /// Reads a place, or an event's id, be it the producer's or as it stands in `webhook-id`.
     pub fn parse(text: &str) -> Self {
         let mut parts = text.rsplitn(3, '/');
         let is_number = |part: Option<&str>| part.is_some_and(|part| part.parse::<u64>().is_ok());
         let is_place = is_number(parts.next()) && is_number(parts.next()) && parts.next().is_some();
-        if is_place { Self::Record(text.to_owned()) } else { Self::Event(text.to_owned()) }
+        if is_place { Self::Record(text.to_owned()) } else { Self::Event(EventId::new(text)) }
     }
 
     /// Tells whether an audit record is about it.
     pub fn is_of(&self, record: &AuditRecord) -> bool {
         match self {
-            Self::Event(id) => record.event_id.as_deref() == Some(id),
+            Self::Event(id) => record.event_id.as_deref() == Some(id.as_str()),
             Self::Record(place) => record.source.to_string() == *place,
         }
     }
 
     /// Tells whether it is the event of this id.
     pub fn is_event(&self, id: &EventId) -> bool {
-        matches!(self, Self::Event(own) if own == id.as_str())
+        matches!(self, Self::Event(own) if own == id)
     }
 
     /// Tells whether a record that waits, or was given up, carries it.
     fn is_carried_by(&self, record: &Record) -> bool {
         match self {
-            Self::Event(id) => headers::event_id(&record.headers) == Some(id),
+            Self::Event(id) => headers::event_id(&record.headers) == Some(id.as_str()),
             Self::Record(place) => headers::place(&record.headers) == Some(place),
         }
     }
