@@ -9,7 +9,6 @@ use tracing::{info, warn};
 
 use super::inbox::{Inbox, Input};
 use super::translations::Translations;
-use crate::config::Config;
 use crate::domain::decode::Translation;
 use crate::domain::engine::{Engine, PartitionId, Role};
 use crate::domain::record::{Record, TopicPartition};
@@ -101,7 +100,7 @@ impl Membership {
             hand: Vec::new(),
             coming: HashSet::new(),
             going: Vec::new(),
-            handover: handover(config),
+            handover: handover(config.kafka.properties.get("session.timeout.ms")),
             assigned: false,
             identity: None,
         })
@@ -322,10 +321,31 @@ fn went_back(engine: &Engine, id: PartitionId, record: &Record) -> bool {
     engine.position(id).is_some_and(|position| position.includes(record.origin.offset))
 }
 
-/// Returns how long revoked partitions may be held: well below the time after which the group gives up a member.
-fn handover(config: &Config) -> Duration {
-    let session = config.kafka.properties.get("session.timeout.ms");
-    let session =
-        session.and_then(|ms| ms.parse().ok()).map_or(HANDOVER_MAX, Duration::from_millis);
-    (session * 2 / 3).min(HANDOVER_MAX)
+/// Returns how long revoked partitions may be held: well below the time after which the group gives up a member, which is
+/// librdkafka's 45 s unless `session` says otherwise.
+fn handover(session: Option<&str>) -> Duration {
+    let session = session.and_then(|ms| ms.parse().ok()).map(Duration::from_millis);
+    session.map_or(HANDOVER_MAX, |session| HANDOVER_MAX.min(session * 2 / 3))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(session: Option<&str>, seconds: u64) {
+        assert_eq!(handover(session), Duration::from_secs(seconds));
+    }
+
+    #[test]
+    fn a_handover_ends_well_below_the_session() {
+        check(Some("6000"), 4);
+        check(Some("30000"), 20);
+        check(Some("300000"), 20);
+    }
+
+    #[test]
+    fn a_session_that_nobody_set_is_longer_than_the_longest_handover() {
+        check(None, 20);
+    }
 }

@@ -1,11 +1,13 @@
 //! What must hold at every step, kept apart from the engine's own view of things.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use kafka_webhooks::domain::ending::{DeliveryEnding, Ending, Next};
 use kafka_webhooks::domain::engine::{Attempt, Batch, Commit};
 use kafka_webhooks::domain::headers::Carried;
+use kafka_webhooks::domain::outcome::Attempted;
 use kafka_webhooks::domain::progress::{METADATA_MAX, Pending, PendingSet};
 use kafka_webhooks::domain::record::{NextOffset, Offset, Record, TopicPartition};
 use kafka_webhooks::domain::subscription::{Subscription, SubscriptionId};
@@ -20,15 +22,17 @@ type Place = (TopicPartition, Offset, String);
 #[derive(Default)]
 pub struct Ledger {
     /// Places whose ending is committed.
-    settled: BTreeSet<Place>,
+    settled: HashSet<Place>,
     /// How often each delivery came to its end, by event and subscription.
     ended: BTreeMap<(String, String), u32>,
     /// Attempts whose outcome is committed, by event, subscription and number.
-    recorded: BTreeSet<(String, String, u32)>,
+    recorded: HashSet<(String, String, u32)>,
     /// When the next attempt of each delivery is due, as its last failure or its lane said.
     due: BTreeMap<(String, String), Timestamp>,
     /// Positions up to which commits were checked.
     checked: BTreeMap<TopicPartition, NextOffset>,
+    /// Whom the records of each log are owed to, as far as they were looked at: reading them takes its time.
+    owed: HashMap<TopicPartition, Vec<Vec<Arc<Subscription>>>>,
 }
 
 impl Ledger {
@@ -72,6 +76,12 @@ impl Ledger {
         let to = ending.subscription_id.as_str();
         let place = place(&ending.event.record, to);
         assert!(self.settled.insert(place.clone()), "an outcome was recorded twice: {place:?}");
+        let is_2xx = |attempted: &Attempted| {
+            attempted.end.as_ref().is_ok_and(|answer| (200..300).contains(&answer.status))
+        };
+        let was_taken = ending.attempted.as_ref().is_some_and(is_2xx);
+        let is_delivered = matches!(ending.next, Next::Delivered);
+        assert_eq!(is_delivered, was_taken, "delivered is what was answered 2xx: {place:?}");
         let event = ending.event.id.to_string();
         if ending.attempted.is_some() {
             self.recorded.insert((event.clone(), to.to_owned(), ending.attempts));
@@ -95,12 +105,15 @@ impl Ledger {
         let pending = PendingSet::decode(*next, metadata);
         let log = cluster.log(name);
         let start = log.partition_point(|record| from.includes(record.origin.offset));
-        for record in &log[start..] {
+        let known = self.owed.entry(name.clone()).or_default();
+        let new = log[known.len()..].iter();
+        known.extend(new.map(|record| owed(record, targets).cloned().collect()));
+        for (record, owed) in log.iter().zip(known).skip(start) {
             let offset = record.origin.offset;
             if !pending.frontier.includes(offset) {
                 break;
             }
-            for to in owed(record, targets) {
+            for to in owed {
                 if !is_pending(&pending, offset, to) {
                     let place = place(record, to.id.as_str());
                     assert!(
@@ -120,6 +133,13 @@ impl Ledger {
                     let place = place(record, to.id.as_str());
                     assert!(self.settled.contains(&place), "lost: {place:?}");
                 }
+                if record.value.is_some() && event_type(record).is_none() {
+                    let place = place(record, "");
+                    assert!(
+                        self.settled.contains(&place),
+                        "an unreadable record is lost: {place:?}"
+                    );
+                }
             }
         }
         let lost: Vec<_> = self.ended.iter().filter(|(_, count)| **count != 1).collect();
@@ -127,15 +147,23 @@ impl Ledger {
     }
 }
 
-/// Returns the stable subscriptions that a record is owed to; a moved record is owed to its own.
-fn owed<'a>(record: &'a Record, targets: &'a [Target]) -> impl Iterator<Item = &'a Subscription> {
+/// Returns the subscriptions that a record is owed to: an event to those that are stable, a moved record to its own,
+/// whatever has become of that.
+fn owed<'a>(
+    record: &'a Record,
+    targets: &'a [Target],
+) -> impl Iterator<Item = &'a Arc<Subscription>> {
     let carried = Carried::read(&record.headers).ok().map(|carried| carried.subscription);
-    let wants = move |to: &Subscription| match &carried {
-        Some(subscription) => *subscription == to.id,
-        None => event_type(record).is_some_and(|event_type| to.events[0].matches(&event_type)),
+    let event_type = if carried.is_none() { event_type(record) } else { None };
+    let wants = move |target: &&Target| {
+        let to = &target.subscription;
+        match (&carried, &event_type) {
+            (Some(subscription), _) => *subscription == to.id,
+            (None, Some(event_type)) => target.is_stable && to.events[0].matches(event_type),
+            (None, None) => false,
+        }
     };
-    let stable = targets.iter().filter(|target| target.is_stable);
-    stable.map(|target| &*target.subscription).filter(move |to| wants(to))
+    targets.iter().filter(wants).map(|target| &target.subscription)
 }
 
 fn event_type(record: &Record) -> Option<String> {

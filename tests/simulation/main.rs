@@ -41,7 +41,18 @@ fn every_delivery_ends_once_whatever_happens() {
     println!("{SEEDS} seeds: {total:?}");
     // A simulation in which nothing goes wrong proves nothing.
     assert!(total.crashes > SEEDS && total.aborts > SEEDS && total.rebalances > SEEDS);
-    assert!(total.stale > 0 && total.repeats > 0 && total.dead_letters > 0 && total.moves > 0);
+    assert!(
+        total.unreported > 0
+            && total.stale > 0
+            && total.repeats > 0
+            && total.dead_letters > 0
+            && total.moves > 0
+    );
+}
+
+#[test]
+fn a_seed_always_shows_the_same() {
+    assert_eq!(World::new(7).run(), World::new(7).run());
 }
 
 fn run_seeds(next: &AtomicU64, total: &Mutex<world::Summary>) {

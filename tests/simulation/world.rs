@@ -63,7 +63,7 @@ struct Instance {
 }
 
 /// What happened in a run.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
     pub events: u64,
     pub requests: u64,
@@ -71,6 +71,8 @@ pub struct Summary {
     pub crashes: u64,
     pub rebalances: u64,
     pub aborts: u64,
+    /// Transactions that were committed by a process that died before it knew.
+    pub unreported: u64,
     pub stale: u64,
     pub dead_letters: u64,
     pub moves: u64,
@@ -84,6 +86,7 @@ impl AddAssign for Summary {
         self.crashes += other.crashes;
         self.rebalances += other.rebalances;
         self.aborts += other.aborts;
+        self.unreported += other.unreported;
         self.stale += other.stale;
         self.dead_letters += other.dead_letters;
         self.moves += other.moves;
@@ -180,8 +183,10 @@ impl World {
                 && time <= self.now
             {
                 self.queue.pop();
-                let happening = self.happenings.remove(&key).expect("what is queued is there");
-                self.happen(happening);
+                // A transaction whose process died has happened already, or never will.
+                if let Some(happening) = self.happenings.remove(&key) {
+                    self.happen(happening);
+                }
             }
             self.pump();
         }
@@ -258,11 +263,24 @@ impl World {
         }
         self.summary.crashes += 1;
         self.summary.stale += old.engine.counts().stale;
+        let last = old.life;
         let life = old.life + 1;
         *old = Instance { life, is_up: false, ..Instance::new(&self.current) };
+        self.end_transaction_of(index, last);
         let restart = self.within(5_000);
         self.at(restart, Happening::Restart(index));
         self.deal();
+    }
+
+    /// Ends what a process had begun when it died: its commit was on its way, and is through or isn't; nobody reports.
+    fn end_transaction_of(&mut self, index: usize, life: u32) {
+        let is_its = |happening: &mut Happening| matches!(happening, Happening::Transaction(i, l, ..) if (*i, *l) == (index, life));
+        let its = self.happenings.extract_if(.., |_, happening| is_its(happening)).next();
+        let Some((_, Happening::Transaction(_, _, generation, batch))) = its else { return };
+        if self.dice.random() && self.instances[index].generation == generation {
+            self.summary.unreported += 1;
+            self.commit(&batch);
+        }
     }
 
     /// Deals the partitions anew among those who are up.
@@ -335,20 +353,19 @@ impl World {
     fn transaction(&mut self, index: usize, life: u32, generation: u32, batch: Batch) {
         let is_aborted = self.dice.random_range(0..8) == 0;
         let instance = &mut self.instances[index];
-        let is_gone = instance.life != life;
-        // The coordinator refuses a member of an old generation. That of a process that died is either through or not.
-        if is_aborted || (instance.generation != generation && !is_gone) {
+        assert_eq!(instance.life, life, "a transaction outlived its process");
+        // The coordinator refuses a member of an old generation.
+        if is_aborted || instance.generation != generation {
             self.summary.aborts += 1;
-            if !is_gone {
-                instance.engine.batch_aborted(batch, self.now);
-            }
+            instance.engine.batch_aborted(batch, self.now);
             return;
         }
-        if is_gone {
-            // Its partitions may have a new owner, who waited for this transaction's end; here it never came.
-            return;
-        }
-        self.ledger.commit(&batch, &self.cluster, &self.targets);
+        self.commit(&batch);
+        self.instances[index].engine.batch_committed(&batch);
+    }
+
+    fn commit(&mut self, batch: &Batch) {
+        self.ledger.commit(batch, &self.cluster, &self.targets);
         self.cluster.commit(&batch.commits);
         for (_, ending) in &batch.endings {
             self.count(ending);
@@ -360,7 +377,6 @@ impl World {
                 self.cluster.publish(onward, gap, self.now);
             }
         }
-        self.instances[index].engine.batch_committed(&batch);
     }
 
     fn count(&mut self, ending: &Ending) {
@@ -387,6 +403,9 @@ impl World {
             if self.instances[index].is_up {
                 self.pull(index);
                 self.instances[index].engine.advance(self.now);
+                let bytes = self.instances[index].engine.bytes();
+                let beyond = RECORD_MAX * self.instances[index].hand.len();
+                assert!(bytes < MAX_BYTES + beyond, "{bytes} bytes are in flight");
                 self.attempt(index);
                 self.write(index);
                 self.release(index);
@@ -468,6 +487,11 @@ impl World {
 
 const MAX_IN_FLIGHT: usize = 20;
 
+const MAX_BYTES: usize = 4_000;
+
+/// More than any record takes here: the last of each partition may go beyond the budget.
+const RECORD_MAX: usize = 600;
+
 impl Instance {
     fn new(subscriptions: &[Option<Arc<Subscription>>]) -> Self {
         let topics = vec!["events".into()];
@@ -478,14 +502,14 @@ impl Instance {
                 schedule: Schedule::new([1, 8, 40].map(Duration::from_secs)),
                 jitter: 0.1,
                 retry_after_max: Duration::from_secs(60),
-                expire_after: Duration::from_secs(3600),
+                expire_after: Duration::from_secs(1200),
             },
             sources: Sources::new(vec![source]).expect("there are no patterns"),
             max_in_flight: MAX_IN_FLIGHT,
             max_in_flight_per_subscription: 4.try_into().expect("it is not zero"),
             fairness: Fairness::Subscription,
             disable_after: 0,
-            max_bytes_in_flight: 4_000,
+            max_bytes_in_flight: MAX_BYTES,
             commit_interval: Duration::from_millis(50),
         });
         for subscription in subscriptions.iter().flatten() {

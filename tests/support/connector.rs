@@ -266,6 +266,13 @@ impl Connector {
         }
     }
 
+    /// Returns a metric without labels; 0 as long as there is none.
+    pub fn metric(&self, name: &str) -> u64 {
+        let (_, body) = self.get("/metrics");
+        let value = body.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        value.map_or(0, |count| count.trim().parse().expect("a count is a number"))
+    }
+
     /// Asks it to drain and end (SIGTERM); see [`Connector::wait_exit`].
     pub fn sigterm(&mut self) {
         self.process.signal("TERM");
@@ -274,6 +281,16 @@ impl Connector {
     /// Ends it without warning (SIGKILL) and waits until it is gone.
     pub fn kill9(&mut self) {
         self.process.kill();
+    }
+
+    /// Has it do nothing for a while (SIGSTOP).
+    pub fn freeze(&mut self) {
+        self.process.signal("STOP");
+    }
+
+    /// Has it go on after [`Connector::freeze`].
+    pub fn thaw(&mut self) {
+        self.process.signal("CONT");
     }
 
     /// Waits until it has ended by itself.

@@ -1,5 +1,6 @@
 //! What goes between the connector and a receiver: requests as they were seen, answers as a test scripts them.
 
+use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime};
 
 use axum::body::Body;
@@ -20,6 +21,8 @@ pub struct Seen {
     pub received_at: SystemTime,
     /// The same moment, for differences.
     pub received: Instant,
+    /// The status that it is answered with, once that is decided; none when it gets no response.
+    pub answer: OnceLock<u16>,
 }
 
 impl Seen {
@@ -102,6 +105,11 @@ impl Answer {
     pub fn after(mut self, delay: Duration) -> Self {
         self.delay = delay;
         self
+    }
+
+    /// Returns the status of the response, if there is one.
+    pub fn responds(&self) -> Option<u16> {
+        matches!(self.ending, Ending::Respond).then_some(self.status)
     }
 
     /// Renders the response.

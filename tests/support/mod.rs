@@ -12,6 +12,7 @@ pub mod connector;
 pub mod exchange;
 pub mod gate;
 pub mod java;
+pub mod ledger;
 pub mod libraries;
 pub mod process;
 pub mod producer;

@@ -105,6 +105,32 @@ impl Reader {
         self.sorted()
     }
 
+    /// Hands over each record to the end that each partition has when it is reached, and keeps none.
+    ///
+    /// # Panics
+    ///
+    /// When the ends are not reached in time.
+    pub fn visit_to_end(mut self, mut visit: impl FnMut(Record)) {
+        while self.ended.len() < self.partitions {
+            self.read_on();
+            self.records.drain(..).for_each(&mut visit);
+            assert!(Instant::now() < self.deadline, "{} was not read to its end", self.topic);
+        }
+    }
+
+    /// Hands over each record and keeps none, until `visit` has seen enough or the time is over; tells whether it has.
+    pub fn visit_until(mut self, mut visit: impl FnMut(Record) -> bool) -> bool {
+        while Instant::now() < self.deadline {
+            self.read_on();
+            for record in self.records.drain(..) {
+                if visit(record) {
+                    return true;
+                }
+            }
+        }
+        false
+    }
+
     /// Waits (bounded) for a record and takes those that are there already with it.
     fn read_on(&mut self) {
         // Predicates may look at all records: they should see them in batches, not one by one.

@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -37,14 +37,20 @@ impl Receiver {
     ///
     /// `script` is also told how often this `webhook-id` has come to this path, this time included: 1 the first time.
     pub fn start(script: impl Fn(&Seen, usize) -> Answer + Send + Sync + 'static) -> Self {
+        Self::listen(Box::new(script), Some(Mutex::default()))
+    }
+
+    /// Starts a receiver that keeps nothing, for runs of hours: whatever is to be known of its requests is for `script`
+    /// to take down.
+    pub fn unlogged(script: impl Fn(&Seen) -> Answer + Send + Sync + 'static) -> Self {
+        Self::listen(Box::new(move |seen, _| script(seen)), None)
+    }
+
+    fn listen(script: Box<Script>, log: Option<Mutex<Log>>) -> Self {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback has free ports");
         let address = listener.local_addr().expect("a bound socket has an address");
         listener.set_nonblocking(true).expect("a socket can be made non-blocking");
-        let shared = Arc::new(Shared {
-            script: Box::new(script),
-            log: Mutex::default(),
-            grown: Condvar::new(),
-        });
+        let shared = Arc::new(Shared { script, log, grown: Condvar::new() });
         let (stop, stopped) = oneshot::channel();
         let app = Router::new()
             .fallback(handle)
@@ -164,7 +170,8 @@ const UNPOISONED: &str =
 
 struct Shared {
     script: Box<Script>,
-    log: Mutex<Log>,
+    /// `None` when nothing is kept.
+    log: Option<Mutex<Log>>,
     grown: Condvar,
 }
 
@@ -187,11 +194,15 @@ impl Log {
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, Log> {
-        self.log.lock().expect(UNPOISONED)
+        let log = self.log.as_ref().expect("only a receiver that keeps a log is asked for it");
+        log.lock().expect(UNPOISONED)
     }
 
-    /// Logs a request and returns how often its id has come to its path.
+    /// Logs a request and returns how often its id has come to its path; 0 without a log.
     fn add(&self, seen: &Arc<Seen>) -> usize {
+        if self.log.is_none() {
+            return 0;
+        }
         let id = seen.headers.get("webhook-id").map(|id| id.as_bytes());
         let id = String::from_utf8_lossy(id.unwrap_or_default()).into_owned();
         let mut log = self.lock();
@@ -228,9 +239,13 @@ async fn handle(
         body,
         received_at: SystemTime::now(),
         received: Instant::now(),
+        answer: OnceLock::new(),
     });
     let nth = shared.add(&seen);
     let answer = (shared.script)(&seen, nth);
+    if let Some(status) = answer.responds() {
+        seen.answer.set(status).expect("each request is answered once");
+    }
     if !answer.delay.is_zero() {
         tokio::time::sleep(answer.delay).await;
     }

@@ -130,9 +130,14 @@ impl Scope {
         self.producer.send_all(&self.topic(name), drafts);
     }
 
+    /// Stands at the start of a topic; `timeout` bounds all that the reader does.
+    pub fn reader(&self, name: &str, timeout: Duration) -> Reader {
+        Reader::open(&self.bootstrap, &self.topic(name), timeout)
+    }
+
     /// Returns what a read_committed reader finds in the topic now, by partition and offset.
     pub fn read_committed(&self, name: &str) -> Vec<Record> {
-        Reader::open(&self.bootstrap, &self.topic(name), TIMEOUT).read_to_end()
+        self.reader(name, TIMEOUT).read_to_end()
     }
 
     /// Follows the topic from its start until the predicate holds for the committed records so far, in the order
@@ -147,7 +152,7 @@ impl Scope {
         timeout: Duration,
         holds: impl FnMut(&[Record]) -> bool,
     ) -> Vec<Record> {
-        Reader::open(&self.bootstrap, &self.topic(name), timeout).until(holds)
+        self.reader(name, timeout).until(holds)
     }
 
     /// Returns the offsets that a group has committed, by partition; those without a commit are left out.

@@ -118,6 +118,68 @@ fn a_window_full_of_single_deliveries_fits_and_holds_a_thousand() {
     assert_eq!(set.records.len(), window.unsettled());
 }
 
+/// Fills a window with records of one delivery each, as far as there is room, and returns its commit.
+fn full_of_singles() -> (NextOffset, String) {
+    let mut window = Window::new(START, "");
+    let mut offset = START.0;
+    while window.has_room() {
+        window.open_sole(Offset(offset), NOW);
+        offset += 1;
+    }
+    window.commit()
+}
+
+/// Opens a record with deliveries of these hashes, as far as there is room for each.
+fn fan_out(window: &mut Window, offset: i64, hashes: impl Iterator<Item = u32>) -> Seq {
+    let seq = window.open_fan(Offset(offset), vec![], Some(hash(0)), NOW);
+    for number in hashes {
+        assert!(window.has_room(), "a record that others stand behind is added whole");
+        window.add(seq, hash(number));
+    }
+    window.close(seq);
+    seq
+}
+
+#[test]
+fn an_heir_whose_records_fan_out_wider_than_they_were_left_waits_for_room() {
+    let (watermark, metadata) = full_of_singles();
+    let count = PendingSet::decode(watermark, &metadata).records.len() as i64;
+    let mut heir = Window::new(watermark, &metadata);
+    let (mut open, mut most) = (vec![], 0);
+    // But for the last: behind it there is nothing, and it may be half added.
+    for offset in START.0..START.0 + count - 1 {
+        while !heir.has_room() {
+            // What is open settles, and then it goes on.
+            let (seq, number) = open.pop().expect("without anything open there is room");
+            heir.settle(seq, hash(number));
+        }
+        let seq = fan_out(&mut heir, offset, 1..4);
+        open.extend((1..4).map(|number| (seq, number)));
+        most = most.max(open.len());
+        let (_, metadata) = heir.commit();
+        let set = PendingSet::decode(heir.watermark(), &metadata);
+        assert_eq!(set.frontier, NextOffset(START.0 + count), "the set was cut at {offset}");
+    }
+    assert!(most < 3 * count as usize, "all {most} were open at once");
+}
+
+#[test]
+fn a_fan_out_that_fits_no_set_is_never_started_in_it_and_nothing_is_lost() {
+    let (watermark, metadata) = full_of_singles();
+    let mut heir = Window::new(watermark, &metadata);
+    heir.open_sole(Offset(100), NOW);
+    let seq = fan_out(&mut heir, 101, 1..5_000);
+    assert!(!heir.has_room(), "the next waits");
+    assert_eq!(summary(&heir), "100..101 100");
+    for number in 1..5_000 {
+        heir.settle(seq, hash(number));
+    }
+    assert!(heir.has_room());
+    let (watermark, metadata) = heir.commit();
+    assert_eq!(Window::new(watermark, &metadata).plan(Offset(101)), Plan::Settled);
+    assert_eq!(Window::new(watermark, &metadata).plan(Offset(102)), Plan::Whole);
+}
+
 /// What a window should say, kept the plain way: every delivery of every record.
 struct Model {
     /// The deliveries of the record at each offset.

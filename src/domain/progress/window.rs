@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use jiff::Timestamp;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::pending::{BYTES_MAX, Pending, PendingSet, Writer};
 use crate::domain::record::{NextOffset, Offset};
@@ -63,6 +63,8 @@ struct Slot {
     offset: Offset,
     opened_at: Timestamp,
     state: State,
+    /// Whether it has more deliveries than its earlier owner left it.
+    is_wider: bool,
 }
 
 /// Tracks one partition's records from the watermark to the frontier.
@@ -78,7 +80,12 @@ pub struct Window {
     next: NextOffset,
     /// What earlier owners left pending at and behind `next`.
     left: PendingSet,
+    /// The deliveries that `left` lists, and how many hashes they have at most.
+    left_fanned: usize,
+    left_hashes: usize,
     unsettled: usize,
+    /// Those of the unsettled that are wider than they were left.
+    wider: usize,
     fanned: usize,
     hashes: FxHashMap<SubscriptionHash, u32>,
 }
@@ -86,12 +93,19 @@ pub struct Window {
 impl Window {
     /// Opens a window at a committed position with the metadata that stood there.
     pub fn new(committed: NextOffset, metadata: &str) -> Self {
+        let left = PendingSet::decode(committed, metadata);
+        let listed: Vec<_> = left.records.values().flat_map(listed).collect();
+        let (left_fanned, left_hashes) =
+            (listed.len(), listed.into_iter().collect::<FxHashSet<_>>().len());
         Self {
             slots: VecDeque::new(),
             base: 0,
             next: committed,
-            left: PendingSet::decode(committed, metadata),
+            left,
+            left_fanned,
+            left_hashes,
             unsettled: 0,
+            wider: 0,
             fanned: 0,
             hashes: FxHashMap::default(),
         }
@@ -145,7 +159,10 @@ impl Window {
     /// first of a record, are added before the next [`Window::commit`]: a cursor speaks for all of its hash.
     pub fn add(&mut self, seq: Seq, hash: SubscriptionHash) {
         self.count(hash);
-        match &mut self.slot(seq).state {
+        let is_below = !self.left.records.is_empty();
+        let slot = self.slot(seq);
+        let became_wider = is_below && !std::mem::replace(&mut slot.is_wider, is_below);
+        match &mut slot.state {
             State::Fan(listed, Some(cursor)) => {
                 assert!(hash >= *cursor, "deliveries are added in the order of their hashes");
                 *cursor = hash;
@@ -153,6 +170,7 @@ impl Window {
             }
             state => panic!("a delivery was added to a record in state {state:?}"),
         }
+        self.wider += usize::from(became_wider);
     }
 
     /// Says that the last opened record has all its deliveries.
@@ -183,7 +201,10 @@ impl Window {
     }
 
     fn finish(&mut self, seq: Seq) -> Settled {
-        self.slot(seq).state = State::Settled;
+        let slot = self.slot(seq);
+        slot.state = State::Settled;
+        let was_wider = slot.is_wider;
+        self.wider -= usize::from(was_wider);
         self.unsettled -= 1;
         self.pop_settled();
         Settled::Record
@@ -211,20 +232,29 @@ impl Window {
 
     /// Tells whether one more delivery can be taken up and the pending set still fits, come what may.
     ///
-    /// Re-reading what earlier owners left always has room: it fitted into the commit that it came from.
+    /// Re-reading what earlier owners left always has room: it fitted into the commit that it came from. That isn't true
+    /// of a record that has more deliveries now than it had then: beyond the bound there is one of these at a time, with
+    /// all its deliveries at once, as a cursor can stand only behind the last entry of a set.
     pub fn has_room(&self) -> bool {
-        self.next < self.left.frontier || self.bytes_bound() < BYTES_MAX
+        let is_rereading = !self.left.records.is_empty();
+        self.bytes_bound() < BYTES_MAX || is_rereading && (self.wider == 0 || self.is_half_added())
+    }
+
+    fn is_half_added(&self) -> bool {
+        matches!(self.slots.back(), Some(Slot { state: State::Fan(_, Some(_)), .. }))
     }
 
     /// Returns an upper bound of the pending set's bytes, now and after any settling, with one more delivery.
     fn bytes_bound(&self) -> usize {
         // The largest gap is the whole span, and its lowest bit is the mark of a list.
-        let span = (self.next.0 - self.watermark().0 + 1) as u64;
+        let span = (self.next.max(self.left.frontier).0 - self.watermark().0 + 1) as u64;
         let gap = varint_len(span << 1);
-        let hashes = self.hashes.len() + 1;
+        let (records, fanned) =
+            (self.unsettled + self.left.records.len(), self.fanned + self.left_fanned);
+        let hashes = self.hashes.len() + self.left_hashes + 1;
         let index = varint_len(hashes as u64);
-        let count = if self.fanned == 0 { 0 } else { index };
-        HEAD_MAX + (self.unsettled + 1) * (gap + count) + (self.fanned + 1) * index + 4 * hashes
+        let count = if fanned == 0 { 0 } else { index };
+        HEAD_MAX + (records + 1) * (gap + count) + (fanned + 1) * index + 4 * hashes
     }
 
     /// Returns the position to commit and the metadata that goes with it, at most [`METADATA_MAX`] characters.
@@ -258,18 +288,20 @@ impl Window {
 
     fn advance(&mut self, offset: Offset) {
         assert!(!self.next.includes(offset), "offset {} was opened twice", offset.0);
-        let last = self.slots.back().map(|slot| &slot.state);
-        assert!(!matches!(last, Some(State::Fan(_, Some(_)))), "the record before is half added");
+        assert!(!self.is_half_added(), "the record before is half added");
         self.next = offset.next();
         while let Some(entry) = self.left.records.first_entry()
             && self.next.includes(*entry.key())
         {
-            entry.remove();
+            self.left_fanned -= listed(&entry.remove()).len();
+        }
+        if self.left.records.is_empty() {
+            self.left_hashes = 0;
         }
     }
 
     fn push(&mut self, offset: Offset, state: State, opened_at: Timestamp) -> Seq {
-        self.slots.push_back(Slot { offset, opened_at, state });
+        self.slots.push_back(Slot { offset, opened_at, state, is_wider: false });
         self.unsettled += 1;
         Seq(self.base + self.slots.len() as u64 - 1)
     }
@@ -299,6 +331,13 @@ impl Window {
         if *count == 0 {
             self.hashes.remove(&hash);
         }
+    }
+}
+
+fn listed(pending: &Pending) -> &[SubscriptionHash] {
+    match pending {
+        Pending::Whole => &[],
+        Pending::Only(listed) => listed,
     }
 }
 

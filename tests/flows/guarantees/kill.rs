@@ -2,9 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::load::{LONG, Load, check_in_the_air};
+use super::load::{LONG, Load, check_in_the_air, of_all_kinds, wait_owns};
 use crate::support::broker::Broker;
-use crate::support::exchange::Answer;
 use crate::support::receiver::Receiver;
 use crate::support::scope::Scope;
 
@@ -12,8 +11,8 @@ use crate::support::scope::Scope;
 fn kill_9_under_load_loses_nothing_and_repeats_only_what_was_in_the_air() {
     let load = Load { events: 10_000, fan_out: 10 };
     // One of the ten is slow: every record has a delivery pending long after the others are done.
-    let receiver = Receiver::start(|seen, _| {
-        let answer = Answer::status(200);
+    let receiver = Receiver::start(|seen, nth| {
+        let answer = of_all_kinds(seen, nth);
         if seen.path == "/s3" { answer.after(Duration::from_millis(20)) } else { answer }
     });
     let broker = Broker::start();
@@ -36,7 +35,8 @@ fn kill_9_under_load_loses_nothing_and_repeats_only_what_was_in_the_air() {
 #[test]
 fn instances_that_come_and_go_under_load_lose_and_double_nothing() {
     let load = Load { events: 6_000, fan_out: 5 };
-    let receiver = Receiver::start(|_, _| Answer::status(200).after(Duration::from_millis(2)));
+    let receiver =
+        Receiver::start(|seen, nth| of_all_kinds(seen, nth).after(Duration::from_millis(2)));
     let flow = load.prepare(Scope::new("come-and-go"), 32, &receiver);
     let instance = |id: &str| flow.setup.clone().instance(id).start();
 
@@ -44,6 +44,7 @@ fn instances_that_come_and_go_under_load_lose_and_double_nothing() {
     receiver.wait_count(LONG, load.deliveries() / 10);
     let mut b = instance("b");
     let mut c = instance("c");
+    [&a, &b, &c].into_iter().for_each(|one| wait_owns(one, &flow, 1));
     receiver.wait_count(LONG, load.deliveries() * 3 / 10);
     a.sigterm();
     assert!(a.wait_exit(LONG).success());

@@ -1,19 +1,32 @@
 //! Guarantees 1 and 2 while what brokers lead moves between them: partitions, the group's coordinator, the
 //! transaction's, the controller.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use super::load::{LONG, Load};
+use super::load::{LONG, Load, of_all_kinds};
 use crate::fixture::SOON;
 use crate::support::broker::{Broker, Cluster};
-use crate::support::exchange::Answer;
+use crate::support::connector::Connector;
 use crate::support::receiver::Receiver;
 use crate::support::scope::Scope;
+
+fn commits(connector: &Connector) -> u64 {
+    connector.metric("webhooks_ledger_commit_duration_seconds_count")
+}
+
+fn wait_commits(connector: &Connector, count: u64) {
+    let deadline = Instant::now() + LONG;
+    while commits(connector) < count {
+        assert!(Instant::now() < deadline, "nothing is committed without the node");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
 
 #[test]
 fn leaders_that_move_are_followed() {
     let load = Load { events: 6_000, fan_out: 5 };
-    let receiver = Receiver::start(|_, _| Answer::status(200).after(Duration::from_millis(5)));
+    let receiver =
+        Receiver::start(|seen, nth| of_all_kinds(seen, nth).after(Duration::from_millis(5)));
     let mut cluster = Cluster::start();
     let flow = load.prepare(Scope::at(&cluster.bootstrap(), "leaders"), 16, &receiver);
     let mut connector = flow.start();
@@ -22,10 +35,9 @@ fn leaders_that_move_are_followed() {
     let ends: [fn(&mut Broker); 3] = [Broker::stop, Broker::kill, Broker::stop];
     for (n, end) in ends.into_iter().enumerate() {
         cluster.wait_in_sync();
-        let before = receiver.count();
         end(cluster.node(n));
-        // What it led is led by the others now, or nothing would move.
-        receiver.wait_count(LONG, (before + 500).min(load.deliveries()));
+        // What it led is led by the others now, or nothing would be committed any more.
+        wait_commits(&connector, commits(&connector) + 3);
         cluster.node(n).start_again();
     }
 

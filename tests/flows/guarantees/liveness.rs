@@ -1,14 +1,21 @@
 //! Liveness follows progress; a bug ends the process.
 
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use clap::Parser as _;
+use kafka_webhooks::cli::{self, Cli};
 use serde_json::json;
 
 use super::load::LONG;
 use crate::fixture::{Fixture, SOON};
 use crate::support::connector::Connector;
 use crate::support::exchange::Answer;
+use crate::support::free_port;
+use crate::support::process::Process;
 use crate::support::receiver::Receiver;
 use crate::support::scope::Scope;
 
@@ -66,27 +73,59 @@ fn work_that_waits_while_nothing_moves_is_a_stall() {
 }
 
 /// Run as a process of its own by the test below; does nothing otherwise.
+///
+/// It is the connector as the program runs it, with one task of its runtime that panics when a file appears.
 #[test]
-fn panics_in_a_thread_when_asked() {
-    if std::env::var_os("PANIC_ON_PURPOSE").is_some() {
-        kafka_webhooks::ops::logs::end_on_panic();
-        let task = std::thread::spawn(|| panic!("on purpose"));
+fn runs_a_connector_that_panics_when_asked() {
+    let Some(folder) = std::env::var_os("PANIC_ON_PURPOSE").map(PathBuf::from) else { return };
+    let cli = ["kafka-webhooks", "run", "--config"].map(OsString::from);
+    let cli = Cli::parse_from(cli.into_iter().chain([folder.join("connector.toml").into()]));
+    let config = cli::load(&cli).expect("the parent's settings are valid");
+    std::thread::spawn(move || {
+        while !folder.join("now").exists() {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let runtime = tokio::runtime::Runtime::new().expect("a runtime can be built");
+        let task = runtime.spawn(async { panic!("on purpose") });
         // With the hook at work, nothing comes behind this.
-        drop(task.join());
+        drop(runtime.block_on(task));
         println!("went on after a panic");
-    }
+    });
+    drop(cli::run::run(&config));
 }
 
 #[test]
-fn a_panic_in_any_thread_ends_the_process() {
-    let this = std::env::current_exe().expect("a test knows its binary");
-    let name = "guarantees::liveness::panics_in_a_thread_when_asked";
-    let run = Command::new(this)
-        .args(["--exact", name, "--nocapture"])
-        .env("PANIC_ON_PURPOSE", "1")
-        .output()
-        .expect("the binary runs");
-    assert!(!run.status.success());
-    let told = String::from_utf8_lossy(&run.stdout);
-    assert!(!told.contains("went on"), "{told}");
+fn a_panic_in_any_task_ends_the_process_with_nothing_committed_that_was_not_done() {
+    let receiver = Receiver::start(|_, nth| match nth {
+        1 => Answer::hang(),
+        _ => Answer::status(200),
+    });
+    let flow = Fixture::new("panic");
+    flow.subscribe("crm", &receiver.url("/"), &["*"], json!({}));
+    let folder = tempfile::tempdir().expect("the temporary folder is writable");
+    let ops = SocketAddr::from(([127, 0, 0, 1], free_port()));
+    let write = |name: &str, text: &str| {
+        std::fs::write(folder.path().join(name), text).expect("a new temporary folder is writable");
+    };
+    write("connector.toml", &flow.setup.toml(ops));
+    let mut command = Command::new(std::env::current_exe().expect("a test knows its binary"));
+    command
+        .args(["--exact", "--nocapture"])
+        .arg("guarantees::liveness::runs_a_connector_that_panics_when_asked")
+        .env("PANIC_ON_PURPOSE", folder.path());
+    let log = folder.path().join("log");
+    let mut process = Process::start("a connector that panics", &mut command, &log, folder.path());
+    flow.event("evt_1", "a");
+    receiver.wait_count(SOON, 1);
+    write("now", "");
+    assert!(!process.wait_exit(SOON).success());
+    let told = process.log();
+    assert!(told.contains("this is a bug") && !told.contains("went on"), "{told}");
+    let committed = flow.scope.committed(&flow.scope.group(), "orders");
+    assert!(committed.iter().all(|partition| partition.offset == 0), "{committed:?}");
+    assert_eq!(flow.scope.read_committed("audit"), []);
+
+    let _again = flow.start();
+    receiver.wait_count(SOON, 2);
+    flow.wait_settled(1);
 }

@@ -6,6 +6,9 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::fixture::{Fixture, SECRET};
+use crate::support::connector::Connector;
+use crate::support::exchange::{Answer, Seen};
+use crate::support::ledger::Witnesses;
 use crate::support::receiver::Receiver;
 use crate::support::record::{Draft, Record};
 use crate::support::scope::Scope;
@@ -27,11 +30,10 @@ impl Load {
     pub fn prepare(&self, scope: Scope, in_flight: usize, receiver: &Receiver) -> Fixture {
         let limit = in_flight.to_string();
         let flow = Fixture::on(scope, |setup| {
-            setup.set("delivery", "max_in_flight", &limit).set(
-                "delivery",
-                "max_in_flight_per_subscription",
-                &limit,
-            )
+            setup
+                .set("delivery", "max_in_flight", &limit)
+                .set("delivery", "max_in_flight_per_subscription", &limit)
+                .set("disable", "after_dead_letters", "0")
         });
         self.subscribe(&flow, receiver);
         self.produce(&flow);
@@ -40,12 +42,19 @@ impl Load {
 
     /// Subscribes `s0`, `s1`, … to everything, each at its own path.
     fn subscribe(&self, flow: &Fixture, receiver: &Receiver) {
-        let subscribe = |n| {
-            let url = receiver.url(&format!("/s{n}"));
-            let value = json!({"url": url, "events": ["*"], "secret": SECRET});
-            Draft::new(format!("s{n}"), value.to_string())
+        let subscribe = |id: &String| {
+            let url = receiver.url(&format!("/{id}"));
+            let value = json!({
+                "url": url, "events": ["*"], "secret": SECRET,
+                "retry": {"schedule": ["1s", "2s", "5s"]}, "noRetryOn": [REFUSED],
+            });
+            Draft::new(id, value.to_string())
         };
-        flow.scope.produce_all("subscriptions", (0..self.fan_out).map(subscribe));
+        flow.scope.produce_all("subscriptions", self.subscriptions().iter().map(subscribe));
+    }
+
+    fn subscriptions(&self) -> Vec<String> {
+        (0..self.fan_out).map(|n| format!("s{n}")).collect()
     }
 
     fn produce(&self, flow: &Fixture) {
@@ -60,24 +69,68 @@ impl Load {
         self.events * self.fan_out
     }
 
-    /// Checks that nothing is lost and each outcome is written once, and returns the requests that were made again.
+    /// Checks that nothing is lost, and that each outcome is written once and is what the receiver saw, and returns the
+    /// requests that were made again.
     pub fn check(&self, flow: &Fixture, receiver: &Receiver) -> Vec<Repeat> {
-        let audited = audited(flow, self.deliveries());
-        assert_eq!(audited.len(), self.deliveries(), "the audit misses deliveries");
-        let doubles: Vec<_> = audited.iter().filter(|(_, count)| **count != 1).take(5).collect();
-        assert!(doubles.is_empty(), "the audit has doubles: {doubles:?}");
-        flow.wait_settled(self.events as i64);
-        let mut last: BTreeMap<(String, String), Instant> = BTreeMap::new();
+        let subscriptions = self.subscriptions();
+        let subscriptions: Vec<_> = subscriptions.iter().map(String::as_str).collect();
+        let all_ended = Witnesses::wait_ends(&flow.scope, &subscriptions, self.events, LONG);
+        let mut witnesses = Witnesses::new(&subscriptions);
+        if all_ended {
+            // Then nothing more is written.
+            flow.wait_settled(self.events as i64);
+        }
+        witnesses.hear(&flow.scope);
         let mut repeats = Vec::new();
+        let mut ended: BTreeMap<(String, String), Instant> = BTreeMap::new();
         for seen in receiver.requests() {
             let delivery = (seen.webhook_id().to_owned(), seen.path[1..].to_owned());
-            if let Some(before) = last.insert(delivery.clone(), seen.received) {
-                repeats.push(Repeat { delivery, before });
+            if let Some(before) = ended.get(&delivery).copied() {
+                repeats.push(Repeat { delivery: delivery.clone(), before });
+            }
+            let Some(status) = seen.answer.get() else { continue };
+            witnesses.answered(&delivery.0, &delivery.1, *status);
+            if matches!(*status, 200..300 | REFUSED) {
+                ended.insert(delivery, seen.received);
             }
         }
-        assert_eq!(last.len(), self.deliveries(), "deliveries never reached the receiver");
+        let ledger = witnesses.ledger(self.events);
+        println!("{ledger}");
+        assert!(ledger.is_right(), "{ledger}");
         repeats
     }
+}
+
+/// Waits until an instance owns at least so many partitions of the events.
+pub fn wait_owns(connector: &Connector, flow: &Fixture, partitions: usize) {
+    connector.wait_status(LONG, |status| {
+        let shown = status["partitions"]["shown"].as_array().expect("a status shows partitions");
+        let its = shown.iter().filter(|it| it["topic"] == flow.scope.topic("orders"));
+        its.count() >= partitions
+    });
+}
+
+/// Waits until `/ready` answers with this status.
+pub fn wait_ready_is(connector: &Connector, status: u16) {
+    let deadline = Instant::now() + LONG;
+    while connector.get("/ready").0 != status {
+        assert!(Instant::now() < deadline, "/ready never answered {status}");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// What a receiver answers that will never take an event.
+const REFUSED: u16 = 400;
+
+/// Answers as receivers of all kinds do: `/s1` refuses every second event for good, `/s2` is troubled by one in four the
+/// first time, the others take what comes.
+pub fn of_all_kinds(seen: &Seen, nth: usize) -> Answer {
+    let number: usize = seen.webhook_id()[4..].parse().expect("events are numbered");
+    Answer::status(match &*seen.path {
+        "/s1" if number % 2 == 1 => REFUSED,
+        "/s2" if number % 4 == 1 && nth == 1 => 503,
+        _ => 200,
+    })
 }
 
 /// Waits until the audit tells of so many deliveries, and returns how often each was delivered by it: event and

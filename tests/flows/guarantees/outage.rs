@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use super::load::{LONG, Load};
+use super::load::{LONG, Load, of_all_kinds, wait_ready_is};
 use crate::fixture::SOON;
 use crate::support::broker::Broker;
 use crate::support::connector::Connector;
-use crate::support::exchange::Answer;
 use crate::support::receiver::Receiver;
 use crate::support::scope::Scope;
 
@@ -16,19 +15,14 @@ const AWAY: Duration = Duration::from_secs(20);
 /// Lines that an outage may add to the log.
 const LINES: usize = 200;
 
-fn wait_ready_is(connector: &Connector, status: u16) {
-    let deadline = std::time::Instant::now() + LONG;
-    while connector.get("/ready").0 != status {
-        assert!(std::time::Instant::now() < deadline, "/ready never answered {status}");
-        std::thread::sleep(Duration::from_millis(100));
-    }
-}
-
 fn check(name: &str, end: impl Fn(&mut Broker)) {
     let load = Load { events: 4_000, fan_out: 5 };
-    let receiver = Receiver::start(|_, _| Answer::status(200).after(Duration::from_millis(5)));
+    let receiver =
+        Receiver::start(|seen, nth| of_all_kinds(seen, nth).after(Duration::from_millis(5)));
     let mut broker = Broker::start();
-    let flow = load.prepare(Scope::on(&broker, name), 32, &receiver);
+    let mut flow = load.prepare(Scope::on(&broker, name), 32, &receiver);
+    // Much shorter than the outage: waiting for a broker is no stall.
+    flow.setup = flow.setup.clone().set("ops", "stall_after", r#""5s""#);
     let mut connector = flow.start();
     receiver.wait_count(SOON, load.deliveries() / 4);
     let lines = connector.log().lines().count();
@@ -38,12 +32,18 @@ fn check(name: &str, end: impl Fn(&mut Broker)) {
     // The scenario itself: time passes without a broker.
     std::thread::sleep(AWAY);
     assert_eq!(connector.get("/live").0, 200, "an outage is waited out");
+    connector.wait_metrics(SOON, r#"webhooks_ready_condition{condition="broker-reachable"} 0"#);
     broker.start_again();
     wait_ready_is(&connector, 200);
 
     load.check(&flow, &receiver);
-    let added = connector.log().lines().count() - lines;
+    let log = connector.log();
+    let added = log.lines().count() - lines;
     assert!(added < LINES, "{added} lines of log for one outage");
+    // Every client notices, and says so again and again; what is alike is told once in half a minute.
+    let told = log.matches("AllBrokersDown").count();
+    assert!((1..=2).contains(&told), "the outage is told {told} times:\n{log}");
+    connector.wait_metrics(SOON, r#"webhooks_ready_condition{condition="broker-reachable"} 1"#);
     connector.sigterm();
     assert!(connector.wait_exit(LONG).success());
 }
@@ -66,17 +66,13 @@ fn a_broker_that_answers_nobody_for_a_while_is_waited_out() {
     const PROPERTIES: &str = r#"{ "session.timeout.ms" = 6000, "message.timeout.ms" = 3000 }"#;
     const ROUNDS: usize = 4;
     let load = Load { events: 3_000, fan_out: 5 };
-    let receiver = Receiver::start(|_, _| Answer::status(200).after(Duration::from_millis(15)));
+    let receiver =
+        Receiver::start(|seen, nth| of_all_kinds(seen, nth).after(Duration::from_millis(15)));
     let mut broker = Broker::start();
     let mut flow = load.prepare(Scope::on(&broker, "frozen"), 16, &receiver);
     flow.setup = flow.setup.clone().set("kafka", "properties", PROPERTIES);
     let mut connector = flow.start();
-    let aborts = |connector: &Connector| {
-        let (_, metrics) = connector.get("/metrics");
-        let line =
-            metrics.lines().find_map(|line| line.strip_prefix("webhooks_ledger_aborts_total "));
-        line.map_or(0, |count| count.trim().parse::<u64>().expect("a count is a number"))
-    };
+    let aborts = |connector: &Connector| connector.metric("webhooks_ledger_aborts_total");
     for _ in 0..ROUNDS {
         receiver.wait_count(LONG, (receiver.count() + 300).min(load.deliveries()));
         broker.freeze();
