@@ -101,12 +101,16 @@ impl<'a> Connection<'a> {
 
     /// Returns the settings of the ledger's transactional producer.
     pub(super) fn ledger(&self, batch_size: usize) -> ClientConfig {
+        let transaction = self.0.kafka.properties.get("transaction.timeout.ms");
+        let transaction = transaction.and_then(|ms| ms.parse().ok()).unwrap_or(TRANSACTION_MS);
+        // No record may outlast its transaction.
+        let message = MESSAGE_MS.min(transaction).to_string();
         let preferred = [
             // The default of 100 makes every small transaction wait that long for the one before.
             ("retry.backoff.ms", "5"),
             ("linger.ms", "1"),
-            ("transaction.timeout.ms", "60000"),
-            ("message.timeout.ms", "30000"),
+            ("transaction.timeout.ms", &TRANSACTION_MS.to_string()),
+            ("message.timeout.ms", &message),
         ];
         let mut client = self.client(&preferred, &PRODUCER_OWNED);
         client.set("transactional.id", self.0.kafka.transactional_id());
@@ -117,6 +121,10 @@ impl<'a> Connection<'a> {
         client
     }
 }
+
+/// How long the ledger's transactions may stay open, and its records wait to be taken.
+const TRANSACTION_MS: u32 = 60_000;
+const MESSAGE_MS: u32 = 30_000;
 
 /// Preferences of all clients: a broker that comes back is found quickly, and one that is gone isn't hammered.
 const COMMON: [(&str, &str); 3] = [

@@ -309,12 +309,10 @@ impl GroupConsumer {
     }
 
     /// Leaves the group, and gives up after `timeout`: closing waits for brokers that may be away.
-    pub fn leave(mut self, timeout: Duration) {
-        self.consumer.context().closing.store(true, Ordering::Relaxed);
-        self.queues.clear();
+    pub fn leave(self, timeout: Duration) {
         let (done, closed) = std::sync::mpsc::channel();
         let close = move || {
-            drop(self.consumer);
+            drop(self);
             // The other side may have stopped waiting.
             let _ = done.send(());
         };
@@ -323,6 +321,14 @@ impl GroupConsumer {
         if closed.recv_timeout(timeout).is_err() {
             error!(?timeout, "the group could not be left in time; its session will end by itself");
         }
+    }
+}
+
+/// Leaves the group, however long that takes.
+impl Drop for GroupConsumer {
+    fn drop(&mut self) {
+        self.consumer.context().closing.store(true, Ordering::Relaxed);
+        self.queues.clear();
     }
 }
 

@@ -264,10 +264,10 @@ impl<'a> Session<'a> {
             let translations = Translations::new(part, translator.clone(), self.inbox.clone());
             Membership::join(connection, part, &self.inbox, translations).map_err(failed)
         };
-        let (events, waiting) = (join(Part::Events)?, join(Part::Waiting)?);
         let inbox = self.inbox.clone();
         let report = move |it| inbox.push(Input::Ledger(it));
         let ledger = Ledger::start(connection, *batch_size, report).map_err(failed)?;
+        let (events, waiting) = (join(Part::Events)?, join(Part::Waiting)?);
         self.joined = Some(Joined { events, waiting, ledger });
         Ok(())
     }
