@@ -44,7 +44,7 @@ fn instances_that_come_and_go_under_load_lose_and_double_nothing() {
     receiver.wait_count(LONG, load.deliveries() / 10);
     let mut b = instance("b");
     let mut c = instance("c");
-    [&a, &b, &c].into_iter().for_each(|one| wait_owns(one, &flow, 1));
+    [&mut a, &mut b, &mut c].into_iter().for_each(|one| wait_owns(one, &flow, 1));
     receiver.wait_count(LONG, load.deliveries() * 3 / 10);
     a.sigterm();
     assert!(a.wait_exit(LONG).success());

@@ -26,9 +26,9 @@ fn wait_commits(connector: &Connector, count: u64) {
 fn leaders_that_move_are_followed() {
     let load = Load { events: 6_000, fan_out: 5 };
     let receiver =
-        Receiver::start(|seen, nth| of_all_kinds(seen, nth).after(Duration::from_millis(5)));
+        Receiver::start(|seen, nth| of_all_kinds(seen, nth).after(Duration::from_millis(15)));
     let mut cluster = Cluster::start();
-    let flow = load.prepare(Scope::at(&cluster.bootstrap(), "leaders"), 16, &receiver);
+    let flow = load.prepare(Scope::at(&cluster.bootstrap(), "leaders"), 8, &receiver);
     let mut connector = flow.start();
     receiver.wait_count(SOON, 100);
 

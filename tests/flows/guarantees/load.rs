@@ -102,7 +102,8 @@ impl Load {
 }
 
 /// Waits until an instance owns at least so many partitions of the events.
-pub fn wait_owns(connector: &Connector, flow: &Fixture, partitions: usize) {
+pub fn wait_owns(connector: &mut Connector, flow: &Fixture, partitions: usize) {
+    connector.wait_ready(LONG);
     connector.wait_status(LONG, |status| {
         let shown = status["partitions"]["shown"].as_array().expect("a status shows partitions");
         let its = shown.iter().filter(|it| it["topic"] == flow.scope.topic("orders"));

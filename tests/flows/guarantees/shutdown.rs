@@ -82,8 +82,8 @@ fn what_outlasts_a_handover_is_repeated_by_the_new_owner_and_changes_nothing_for
         Fixture::with("outlasts-handover", |setup| setup.set("delivery", "timeout", r#""15s""#));
     flow.subscribe("crm", &receiver.url("/"), &["*"], serde_json::json!({}));
     let instance = |id: &str| flow.setup.clone().instance(id).start();
-    let a = instance("a");
-    wait_owns(&a, &flow, 4);
+    let mut a = instance("a");
+    wait_owns(&mut a, &flow, 4);
     let event = |n: i32| {
         let id = format!("evt_{n}");
         let value = serde_json::json!({"id": id, "event": "a", "data": {}});
@@ -92,9 +92,9 @@ fn what_outlasts_a_handover_is_repeated_by_the_new_owner_and_changes_nothing_for
     flow.scope.produce_all("orders", (0..4).map(event));
     receiver.wait_count(SOON, 4);
 
-    let b = instance("b");
+    let mut b = instance("b");
     a.wait_log(SOON, "attempts outlast the handover");
-    wait_owns(&b, &flow, 2);
+    wait_owns(&mut b, &flow, 2);
     // The two that moved are delivered by their new owner, long before the old one's attempts end.
     for record in flow.audit(2) {
         assert_eq!((&record["outcome"], &record["instance"]), (&"delivered".into(), &"b".into()));

@@ -32,15 +32,15 @@ fn an_instance_that_stood_still_for_longer_than_its_session_starts_afresh() {
     let mut flow = load.prepare(Scope::new("stood-still"), 16, &receiver);
     flow.setup = flow.setup.set("kafka", "properties", PROPERTIES);
     let mut a = flow.setup.clone().instance("a").start();
-    let b = flow.setup.clone().instance("b").start();
-    wait_owns(&a, &flow, 1);
-    wait_owns(&b, &flow, 1);
+    let mut b = flow.setup.clone().instance("b").start();
+    wait_owns(&mut a, &flow, 1);
+    wait_owns(&mut b, &flow, 1);
     receiver.wait_count(LONG, load.deliveries() / 20);
 
     a.freeze();
-    wait_owns(&b, &flow, 4);
+    wait_owns(&mut b, &flow, 4);
     a.thaw();
-    wait_owns(&a, &flow, 1);
+    wait_owns(&mut a, &flow, 1);
     load.check(&flow, &receiver);
     a.sigterm();
     assert!(a.wait_exit(LONG).success());
