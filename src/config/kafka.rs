@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
 use config::{Value, ValueKind};
 
@@ -62,6 +63,9 @@ const OWNED: [(&str, &str); 24] = [
     ("group.remote.assignor", REBALANCE),
     ("enable.partition.eof", "the end of the subscriptions topic must be seen"),
 ];
+/// librdkafka's `session.timeout.ms` unless it is set.
+const SESSION: Duration = Duration::from_secs(45);
+
 const OFFSETS: &str = "offsets are committed with the outcomes they stand for";
 const OUTCOMES: &str = "outcomes must be written exactly once";
 const REBALANCE: &str = "partitions move by the connector's rules";
@@ -79,6 +83,12 @@ impl Kafka {
             instance: instance?,
             properties: Properties(properties?),
         })
+    }
+
+    /// How long the group waits for a member that says nothing.
+    pub fn session(&self) -> Duration {
+        let session = self.properties.get("session.timeout.ms").and_then(|ms| ms.parse().ok());
+        session.map_or(SESSION, Duration::from_millis)
     }
 
     /// The producer's transactional id: group id, `-`, instance id.

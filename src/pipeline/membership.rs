@@ -43,6 +43,8 @@ pub(super) struct Membership {
     handover: Duration,
     /// Whether the group has assigned anything yet, be it nothing.
     assigned: bool,
+    /// Since when the group has to take the member in, or back; `None` while it is one.
+    outside_since: Option<Instant>,
     /// Who the member is since then, until the ledger has been told.
     identity: Option<Identity>,
 }
@@ -100,8 +102,9 @@ impl Membership {
             hand: Vec::new(),
             coming: HashSet::new(),
             going: Vec::new(),
-            handover: handover(config.kafka.properties.get("session.timeout.ms")),
+            handover: handover(config.kafka.session()),
             assigned: false,
+            outside_since: Some(Instant::now()),
             identity: None,
         })
     }
@@ -128,6 +131,11 @@ impl Membership {
         self.assigned
     }
 
+    /// Returns since when the group has to take this member in, or back, if it has.
+    pub(super) fn outside_since(&self) -> Option<Instant> {
+        self.outside_since
+    }
+
     pub(super) fn reaches_broker(&self) -> bool {
         self.consumer.reaches_broker()
     }
@@ -150,6 +158,7 @@ impl Membership {
 
     fn assigned(&mut self, names: Vec<TopicPartition>) -> Result<(), String> {
         self.assigned = true;
+        self.outside_since = None;
         self.identity = self.consumer.identity();
         if names.is_empty() {
             return self.start(&[]);
@@ -216,6 +225,7 @@ impl Membership {
             partitions = names.len(),
             "partitions were lost: the group went on without this member"
         );
+        self.outside_since = Some(Instant::now());
         self.coming.retain(|name| !names.contains(name));
         for (_, id) in self.hand.extract_if(.., |(name, _)| names.contains(name)) {
             engine.abandon(id);
@@ -321,11 +331,9 @@ fn went_back(engine: &Engine, id: PartitionId, record: &Record) -> bool {
     engine.position(id).is_some_and(|position| position.includes(record.origin.offset))
 }
 
-/// Returns how long revoked partitions may be held: well below the time after which the group gives up a member, which is
-/// librdkafka's 45 s unless `session` says otherwise.
-fn handover(session: Option<&str>) -> Duration {
-    let session = session.and_then(|ms| ms.parse().ok()).map(Duration::from_millis);
-    session.map_or(HANDOVER_MAX, |session| HANDOVER_MAX.min(session * 2 / 3))
+/// Returns how long revoked partitions may be held: well below the time after which the group gives up a member.
+fn handover(session: Duration) -> Duration {
+    HANDOVER_MAX.min(session * 2 / 3)
 }
 
 #[cfg(test)]
@@ -333,19 +341,15 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(session: Option<&str>, seconds: u64) {
-        assert_eq!(handover(session), Duration::from_secs(seconds));
+    fn check(session: u64, expected: u64) {
+        let [session, expected] = [session, expected].map(Duration::from_secs);
+        assert_eq!(handover(session), expected);
     }
 
     #[test]
     fn a_handover_ends_well_below_the_session() {
-        check(Some("6000"), 4);
-        check(Some("30000"), 20);
-        check(Some("300000"), 20);
-    }
-
-    #[test]
-    fn a_session_that_nobody_set_is_longer_than_the_longest_handover() {
-        check(None, 20);
+        check(6, 4);
+        check(30, 20);
+        check(45, 20);
     }
 }

@@ -4,6 +4,7 @@
 //! produces without end, and kills, stops, freezes and restarts instances and broker as the seed's dice say. At the end
 //! it prints a ledger and exits with 1 unless nothing is lost and audit, dead-letter topic and receiver agree.
 
+#[allow(dead_code, reason = "the soak uses a part of it")]
 #[path = "../flows/fixture.rs"]
 mod fixture;
 #[path = "../support/mod.rs"]

@@ -186,7 +186,7 @@ impl<'a> Session<'a> {
             self.carry_out(now, instant);
             if self.next_tick <= instant {
                 self.tick(now);
-                self.watch_ledger()?;
+                self.watch()?;
             }
             let mut members = self.joined.iter().flat_map(Joined::members);
             if self.phase == Phase::Stopping && members.all(Membership::is_empty) {
