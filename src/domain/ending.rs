@@ -162,6 +162,15 @@ fn audit_record(key: Option<Bytes>, value: Vec<u8>, headers: Headers) -> Publica
 impl DeliveryEnding {
     fn audit_headers(&self) -> Headers {
         let mut headers = Headers::default();
+        // What was used up by faults of ours says nothing of the receiver's health.
+        let is_ours = |attempted: &Attempted| {
+            attempted.end.as_ref().is_err_and(|failure| !failure.reason.is_receivers())
+        };
+        if self.next == Next::DeadLetter(Reason::Exhausted)
+            && self.attempted.as_ref().is_some_and(is_ours)
+        {
+            return headers;
+        }
         if let (Next::DeadLetter(_), Some(subscription)) = (self.next, &self.subscription) {
             headers.push(audit::DEFINITION_OFFSET, subscription.definition_offset.0.to_string());
         }

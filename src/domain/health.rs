@@ -143,7 +143,8 @@ pub(in crate::domain) mod tests {
 
     use super::*;
     use crate::domain::ending::tests::{answer, attempted, decided};
-    use crate::domain::ending::{Ending, Next};
+    use crate::domain::ending::{DeliveryEnding, Ending, Next};
+    use crate::domain::outcome::Failure;
     use crate::domain::record::Origin;
     use crate::domain::subscription::tests::id;
 
@@ -240,10 +241,13 @@ pub(in crate::domain) mod tests {
 
     /// Builds the audit record of a delivery to `crm` that ended so, with an answer of this status if there was one.
     pub(in crate::domain) fn audit_record(next: Next, status: Option<u16>) -> Record {
-        let ending = match status {
+        audit_of(match status {
             Some(status) => attempted(next, answer(status, "")),
             None => decided(next),
-        };
+        })
+    }
+
+    fn audit_of(ending: DeliveryEnding) -> Record {
         let timestamp = ending.at;
         let (_, audit) = Ending::Delivery(Box::new(ending)).publications("a");
         let audit = audit.expect("it is a decision");
@@ -267,6 +271,19 @@ pub(in crate::domain) mod tests {
         check(Next::DeadLetter(Reason::SubscriptionDisabled), None, None);
         check(Next::DeadLetter(Reason::EgressRefused), None, None);
         check(Next::DeadLetter(Reason::Transform), None, None);
+    }
+
+    #[test]
+    fn a_schedule_that_our_own_faults_used_up_says_nothing_of_the_receiver() {
+        let check = |reason, counts| {
+            let failed = Err(Failure { reason, error: "it failed".into() });
+            let exhausted = attempted(Next::DeadLetter(Reason::Exhausted), failed);
+            let seen = Observation::read(&audit_of(exhausted));
+            assert_eq!(seen.map(|seen| seen.kind), counts, "{reason:?}");
+        };
+        check(Reason::Auth, None);
+        check(Reason::Proxy, None);
+        check(Reason::Timeout, Some(dead(7)));
     }
 
     #[test]
