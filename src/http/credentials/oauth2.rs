@@ -93,7 +93,13 @@ impl Tokens {
         let is_replaced = good.as_ref().is_some_and(is_refused);
         if let Some(good) = &good {
             let is_kept = if is_replaced {
-                state.replaced.is_some_and(|at| now < at + PAUSE)
+                let replaced = state.replaced.filter(|at| now < *at + PAUSE);
+                // Its successor could not be had: that, and no answer of the receiver, is what the attempt fails of.
+                let failed = state.failed.as_ref().filter(|(at, _)| replaced == Some(*at));
+                if let Some((_, failure)) = failed {
+                    return Err(failure.clone());
+                }
+                replaced.is_some()
             } else {
                 let failed = state.failed.as_ref().is_some_and(|(at, _)| now < *at + PAUSE);
                 failed || !good.is_due(now)
@@ -105,10 +111,13 @@ impl Tokens {
         if let Some((_, failure)) = state.failed.as_ref().filter(|(at, _)| *at >= asked) {
             return Err(failure.clone());
         }
+        let fetched = fetch(grant).await;
+        let now = Instant::now();
+        // Only now: whoever asked may have run out of time meanwhile, and then nothing was replaced.
         if is_replaced {
             state.replaced = Some(now);
         }
-        match fetch(grant).await {
+        match fetched {
             Ok(token) => {
                 let token = Arc::new(token);
                 state.token = Some(token.clone());
@@ -116,7 +125,7 @@ impl Tokens {
                 Ok(token)
             }
             Err(failure) => {
-                state.failed = Some((Instant::now(), failure.clone()));
+                state.failed = Some((now, failure.clone()));
                 good.filter(|_| !is_replaced).ok_or(failure)
             }
         }

@@ -157,6 +157,25 @@ async fn a_token_that_the_receiver_refuses_is_replaced_at_once_but_not_over_and_
 }
 
 #[tokio::test]
+async fn a_refused_token_that_cannot_be_replaced_is_no_answer_of_the_receiver() {
+    let once = |count| if count == 1 { token(1) } else { (500, String::new()) };
+    let provider = Provider::start(once).await;
+    let (attempt, sender) = (provider.attempt(&[]), sender());
+    assert!(send(&sender, &attempt).await.end.is_ok());
+    // The receiver doesn't take it any more, and there is no other.
+    provider.issued.fetch_add(1, Ordering::SeqCst);
+    for _ in 1..=2 {
+        let failure = send(&sender, &attempt).await.end.expect_err("there is no token");
+        assert_eq!(failure.reason, Reason::Auth);
+    }
+    assert_eq!(
+        provider.requests.lock().expect("no panic").len(),
+        2,
+        "it is not asked over and over"
+    );
+}
+
+#[tokio::test]
 async fn a_token_is_replaced_before_it_ends() {
     // Of a second's life a tenth is left out; nobody waits for it here.
     let short = |count| {
