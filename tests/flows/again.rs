@@ -132,6 +132,13 @@ fn a_redrive_delivers_what_was_given_up_and_does_not_run_twice() {
     let second = run(&flow.setup, redrive);
     assert_eq!(second[0], "redriven 0 of 3, deliveries: 0");
     assert_eq!(second[1], "3 stay: redriven before; --again takes them too");
+    let place = format!("{}/{}", first["partition"], first["offset"]);
+    let stays = flow.setup.run(&["dead-letters", "redrive", &place]);
+    assert_eq!(stays.status.code(), Some(1));
+    let sentence = format!(
+        "the dead letter at {place} stays where it is: redriven before; --again takes them too\n"
+    );
+    assert_eq!(String::from_utf8_lossy(&stays.stderr), sentence);
     let listed = json_of(&flow.setup, "dead-letters list");
     let marked = |record: &&Value| record["redriven"] == json!(true);
     assert_eq!(listed.as_array().map(|all| all.iter().filter(marked).count()), Some(3));

@@ -187,6 +187,10 @@ fn a_test_event_goes_the_real_way_and_is_told_of() {
         (told["outcome"].as_str(), told["statusCode"].as_u64()),
         (Some("retrying"), Some(500))
     );
+    let said = text(&failed.stderr);
+    let said = said.trim_end();
+    assert!(said.ends_with("it is retrying, for the reason http-status"), "{said}");
+    assert_eq!(said.lines().count(), 1, "{said}");
     let unknown = flow.setup.run(&["subscriptions", "test", "nobody"]);
     assert!(text(&unknown.stderr).contains("no subscription has the id nobody"));
 }

@@ -175,7 +175,13 @@ impl Tally {
         }
         match &redrive.place {
             Some(place) if self.selected == 0 => Err(super::show::missing(place)),
-            Some(_) if self.redriven == 0 => Err(Failure::Told),
+            Some(place) if self.redriven == 0 => {
+                let why = self.stay.keys().next().map(ToString::to_string).unwrap_or_default();
+                Err(Failure::of(format!(
+                    "the dead letter at {}/{} stays where it is: {why}",
+                    place.partition, place.offset.0
+                )))
+            }
             _ => Ok(()),
         }
     }

@@ -56,7 +56,14 @@ pub(super) fn test(
         let Ok(told) = serde_json::from_slice::<Value>(told) else { continue };
         if told["eventId"] == event.as_str() {
             writeln!(out, "{told:#}")?;
-            return if told["outcome"] == "delivered" { Ok(()) } else { Err(Failure::Told) };
+            if told["outcome"] == "delivered" {
+                return Ok(());
+            }
+            let text = |name: &str| told[name].as_str().unwrap_or_default();
+            let (outcome, reason) = (text("outcome"), text("reason"));
+            return Err(Failure::of(format!(
+                "{id} did not take the test event {event}: it is {outcome}, for the reason {reason}"
+            )));
         }
     }
     Err(Failure::of(format!(
