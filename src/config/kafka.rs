@@ -63,12 +63,12 @@ const OWNED: [(&str, &str); 24] = [
     ("group.remote.assignor", REBALANCE),
     ("enable.partition.eof", "the end of the subscriptions topic must be seen"),
 ];
-/// librdkafka's `session.timeout.ms` unless it is set.
-const SESSION: Duration = Duration::from_secs(45);
-
 const OFFSETS: &str = "offsets are committed with the outcomes they stand for";
 const OUTCOMES: &str = "outcomes must be written exactly once";
 const REBALANCE: &str = "partitions move by the connector's rules";
+
+/// librdkafka's `session.timeout.ms` unless it is set.
+const SESSION: Duration = Duration::from_secs(45);
 
 impl Kafka {
     /// Reads `[kafka]`; `host_name` is what an empty instance id stands for.
@@ -87,8 +87,7 @@ impl Kafka {
 
     /// How long the group waits for a member that says nothing.
     pub fn session(&self) -> Duration {
-        let session = self.properties.get("session.timeout.ms").and_then(|ms| ms.parse().ok());
-        session.map_or(SESSION, Duration::from_millis)
+        self.properties.duration("session.timeout.ms").unwrap_or(SESSION)
     }
 
     /// The producer's transactional id: group id, `-`, instance id.
@@ -115,6 +114,11 @@ impl Properties {
     /// The value of one property.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str)
+    }
+
+    /// The value of one property whose name ends in `.ms`; `None` also for what is no such number.
+    pub fn duration(&self, name: &str) -> Option<Duration> {
+        self.get(name).and_then(|ms| ms.parse().ok()).map(Duration::from_millis)
     }
 }
 

@@ -162,19 +162,19 @@ fn audit_record(key: Option<Bytes>, value: Vec<u8>, headers: Headers) -> Publica
 impl DeliveryEnding {
     fn audit_headers(&self) -> Headers {
         let mut headers = Headers::default();
-        // What was used up by faults of ours says nothing of the receiver's health.
-        let is_ours = |attempted: &Attempted| {
-            attempted.end.as_ref().is_err_and(|failure| !failure.reason.is_receivers())
-        };
-        if self.next == Next::DeadLetter(Reason::Exhausted)
-            && self.attempted.as_ref().is_some_and(is_ours)
+        if let (Next::DeadLetter(reason), Some(subscription)) = (self.next, &self.subscription)
+            // What faults of ours have used up says nothing of the receiver's health.
+            && !(reason == Reason::Exhausted && self.failed_of_ours())
         {
-            return headers;
-        }
-        if let (Next::DeadLetter(_), Some(subscription)) = (self.next, &self.subscription) {
             headers.push(audit::DEFINITION_OFFSET, subscription.definition_offset.0.to_string());
         }
         headers
+    }
+
+    /// Tells whether the attempt failed of what can't be laid to the receiver.
+    fn failed_of_ours(&self) -> bool {
+        let failure = self.attempted.as_ref().and_then(|attempted| attempted.end.as_ref().err());
+        failure.is_some_and(|failure| !failure.reason.is_receivers())
     }
 
     /// Returns the record in which the delivery goes on.

@@ -1,5 +1,7 @@
 //! How clients are configured: what the connector owns, what it prefers, what the user sets.
 
+use std::time::Duration;
+
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 
@@ -101,15 +103,15 @@ impl<'a> Connection<'a> {
 
     /// Returns the settings of the ledger's transactional producer.
     pub(super) fn ledger(&self, batch_size: usize) -> ClientConfig {
-        let transaction = self.0.kafka.properties.get("transaction.timeout.ms");
-        let transaction = transaction.and_then(|ms| ms.parse().ok()).unwrap_or(TRANSACTION_MS);
+        let transaction = self.0.kafka.properties.duration("transaction.timeout.ms");
         // No record may outlast its transaction.
-        let message = MESSAGE_MS.min(transaction).to_string();
+        let message = MESSAGE.min(transaction.unwrap_or(TRANSACTION));
+        let [transaction, message] = [TRANSACTION, message].map(|it| it.as_millis().to_string());
         let preferred = [
             // The default of 100 makes every small transaction wait that long for the one before.
             ("retry.backoff.ms", "5"),
             ("linger.ms", "1"),
-            ("transaction.timeout.ms", &TRANSACTION_MS.to_string()),
+            ("transaction.timeout.ms", &transaction),
             ("message.timeout.ms", &message),
         ];
         let mut client = self.client(&preferred, &PRODUCER_OWNED);
@@ -123,8 +125,8 @@ impl<'a> Connection<'a> {
 }
 
 /// How long the ledger's transactions may stay open, and its records wait to be taken.
-const TRANSACTION_MS: u32 = 60_000;
-const MESSAGE_MS: u32 = 30_000;
+const TRANSACTION: Duration = Duration::from_secs(60);
+const MESSAGE: Duration = Duration::from_secs(30);
 
 /// Preferences of all clients: a broker that comes back is found quickly, and one that is gone isn't hammered.
 const COMMON: [(&str, &str); 3] = [

@@ -1,11 +1,12 @@
 //! What most flows begin with: a scope with all topics, an event topic, a receiver and settings.
 
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use crate::support::connector::{Connector, Setup};
-use crate::support::record::Record;
+use crate::support::record::{Draft, Record};
 use crate::support::scope::Scope;
 
 /// Long enough for anything that should happen soon, on a busy machine.
@@ -63,6 +64,15 @@ impl Fixture {
     pub fn event(&self, id: &str, event_type: &str) {
         let value = json!({ "id": id, "event": event_type, "data": { "order": id } });
         self.scope.produce("orders", id, value.to_string(), &[]);
+    }
+
+    /// Writes the events `evt_0`, `evt_1`, … of these numbers.
+    pub fn numbered_events(&self, numbers: Range<usize>) {
+        let event = |n: usize| {
+            let value = json!({ "id": format!("evt_{n}"), "event": "a.b", "data": { "n": n } });
+            Draft::new(format!("k{n}"), value.to_string())
+        };
+        self.scope.produce_all("orders", numbers.map(event));
     }
 
     /// Follows the audit topic until it holds so many records, and returns them.

@@ -25,7 +25,6 @@ use support::connector::Connector;
 use support::exchange::Answer;
 use support::ledger::Witnesses;
 use support::receiver::Receiver;
-use support::record::Draft;
 use support::scope::Scope;
 
 /// How long the run is, and what its dice show.
@@ -77,7 +76,7 @@ fn main() -> ExitCode {
     let (mut produced, mut next_fault) = (0, Instant::now() + FAULT_EVERY);
     while Instant::now() < end {
         let count = run.dice.random_range(20..120);
-        run.produce(produced, count);
+        run.flow.numbered_events(produced..produced + count);
         produced += count;
         if next_fault <= Instant::now() {
             let requests = witnesses.lock().expect("nobody panics with it").requests();
@@ -123,14 +122,6 @@ struct Run {
 }
 
 impl Run {
-    fn produce(&self, from: usize, count: usize) {
-        let event = |n: usize| {
-            let value = json!({"id": format!("evt_{n}"), "event": "soak.event", "data": {"n": n}});
-            Draft::new(format!("k{n}"), value.to_string())
-        };
-        self.flow.scope.produce_all("orders", (from..from + count).map(event));
-    }
-
     /// Has something go wrong, and be well again.
     fn fault(&mut self) {
         let victim = self.dice.random_range(0..INSTANCES.len());

@@ -114,11 +114,10 @@ impl Witnesses {
     /// Waits until the audit tells of an end of each delivery, or has had its time, and tells whether it does.
     pub fn wait_ends(scope: &Scope, subscriptions: &[&str], events: usize, rest: Duration) -> bool {
         let mut seen = Self::new(subscriptions);
-        let (mut ended, owed) = (0, events * subscriptions.len());
+        let owed = events * subscriptions.len();
         scope.reader("audit", rest).visit_until(|record| {
             seen.audit(&record);
-            ended = seen.accounts.len();
-            ended >= owed
+            seen.accounts.len() >= owed
         })
     }
 

@@ -1,5 +1,6 @@
 //! Which dead letters are meant, as people say it.
 
+use std::fmt;
 use std::str::FromStr;
 
 use clap::{Args, ValueEnum};
@@ -82,6 +83,13 @@ pub(super) struct Place {
     topic: Option<String>,
     pub(super) partition: i32,
     pub(super) offset: Offset,
+}
+
+/// `PARTITION/OFFSET`.
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.partition, self.offset.0)
+    }
 }
 
 impl FromStr for Place {

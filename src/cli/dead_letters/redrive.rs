@@ -177,10 +177,8 @@ impl Tally {
             Some(place) if self.selected == 0 => Err(super::show::missing(place)),
             Some(place) if self.redriven == 0 => {
                 let why = self.stay.keys().next().map(ToString::to_string).unwrap_or_default();
-                Err(Failure::of(format!(
-                    "the dead letter at {}/{} stays where it is: {why}",
-                    place.partition, place.offset.0
-                )))
+                let sentence = format!("the dead letter at {place} stays where it is: {why}");
+                Err(Failure::of(sentence))
             }
             _ => Ok(()),
         }

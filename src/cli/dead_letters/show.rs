@@ -58,8 +58,7 @@ fn find(place: &Place, connection: &Connection) -> Result<Found, Failure> {
 
 pub(super) fn missing(place: &Place) -> Failure {
     Failure::of(format!(
-        "there is no dead letter at {}/{}: see `kafka-webhooks dead-letters list` for those there are",
-        place.partition, place.offset.0
+        "there is no dead letter at {place}: see `kafka-webhooks dead-letters list` for those there are"
     ))
 }
 

@@ -37,6 +37,16 @@ pub enum Pending {
     Only(Vec<SubscriptionHash>),
 }
 
+impl Pending {
+    /// Returns the hashes that are listed; `None` when all deliveries are pending.
+    pub(super) fn listed(&self) -> Option<&[SubscriptionHash]> {
+        match self {
+            Self::Whole => None,
+            Self::Only(listed) => Some(listed),
+        }
+    }
+}
+
 /// What is pending between a watermark and a frontier.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PendingSet {

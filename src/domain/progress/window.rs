@@ -63,7 +63,7 @@ struct Slot {
     offset: Offset,
     opened_at: Timestamp,
     state: State,
-    /// Whether it has more deliveries than its earlier owner left it.
+    /// Whether deliveries are added to it that its earlier owner didn't leave, while others are left behind it.
     is_wider: bool,
 }
 
@@ -94,9 +94,10 @@ impl Window {
     /// Opens a window at a committed position with the metadata that stood there.
     pub fn new(committed: NextOffset, metadata: &str) -> Self {
         let left = PendingSet::decode(committed, metadata);
-        let listed: Vec<_> = left.records.values().flat_map(listed).collect();
-        let (left_fanned, left_hashes) =
-            (listed.len(), listed.into_iter().collect::<FxHashSet<_>>().len());
+        let listed: Vec<_> =
+            left.records.values().filter_map(Pending::listed).flatten().copied().collect();
+        let left_fanned = listed.len();
+        let left_hashes = listed.into_iter().collect::<FxHashSet<_>>().len();
         Self {
             slots: VecDeque::new(),
             base: 0,
@@ -159,10 +160,7 @@ impl Window {
     /// first of a record, are added before the next [`Window::commit`]: a cursor speaks for all of its hash.
     pub fn add(&mut self, seq: Seq, hash: SubscriptionHash) {
         self.count(hash);
-        let is_below = !self.left.records.is_empty();
-        let slot = self.slot(seq);
-        let became_wider = is_below && !std::mem::replace(&mut slot.is_wider, is_below);
-        match &mut slot.state {
+        match &mut self.slot(seq).state {
             State::Fan(listed, Some(cursor)) => {
                 assert!(hash >= *cursor, "deliveries are added in the order of their hashes");
                 *cursor = hash;
@@ -170,7 +168,6 @@ impl Window {
             }
             state => panic!("a delivery was added to a record in state {state:?}"),
         }
-        self.wider += usize::from(became_wider);
     }
 
     /// Says that the last opened record has all its deliveries.
@@ -276,11 +273,7 @@ impl Window {
         }
         let left = self.left.records.range(Offset(self.next.0)..);
         for (offset, pending) in left {
-            let only = match pending {
-                Pending::Whole => None,
-                Pending::Only(listed) => Some(listed.as_slice()),
-            };
-            writer.entry(*offset, only);
+            writer.entry(*offset, pending.listed());
             cursor = self.left.cursor;
         }
         (watermark, writer.finish(self.next.max(self.left.frontier), cursor))
@@ -293,7 +286,7 @@ impl Window {
         while let Some(entry) = self.left.records.first_entry()
             && self.next.includes(*entry.key())
         {
-            self.left_fanned -= listed(&entry.remove()).len();
+            self.left_fanned -= entry.remove().listed().map_or(0, <[_]>::len);
         }
         if self.left.records.is_empty() {
             self.left_hashes = 0;
@@ -301,8 +294,11 @@ impl Window {
     }
 
     fn push(&mut self, offset: Offset, state: State, opened_at: Timestamp) -> Seq {
-        self.slots.push_back(Slot { offset, opened_at, state, is_wider: false });
+        let is_rereading = !self.left.records.is_empty();
+        let is_wider = is_rereading && matches!(state, State::Fan(_, Some(_)));
+        self.slots.push_back(Slot { offset, opened_at, state, is_wider });
         self.unsettled += 1;
+        self.wider += usize::from(is_wider);
         Seq(self.base + self.slots.len() as u64 - 1)
     }
 
@@ -331,13 +327,6 @@ impl Window {
         if *count == 0 {
             self.hashes.remove(&hash);
         }
-    }
-}
-
-fn listed(pending: &Pending) -> &[SubscriptionHash] {
-    match pending {
-        Pending::Whole => &[],
-        Pending::Only(listed) => listed,
     }
 }
 

@@ -1,13 +1,12 @@
 //! Liveness follows progress; a bug ends the process.
 
-use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use clap::Parser as _;
-use kafka_webhooks::cli::{self, Cli};
+use kafka_webhooks::cli;
+use kafka_webhooks::config::Config;
 use serde_json::json;
 
 use super::load::LONG;
@@ -78,9 +77,8 @@ fn work_that_waits_while_nothing_moves_is_a_stall() {
 #[test]
 fn runs_a_connector_that_panics_when_asked() {
     let Some(folder) = std::env::var_os("PANIC_ON_PURPOSE").map(PathBuf::from) else { return };
-    let cli = ["kafka-webhooks", "run", "--config"].map(OsString::from);
-    let cli = Cli::parse_from(cli.into_iter().chain([folder.join("connector.toml").into()]));
-    let config = cli::load(&cli).expect("the parent's settings are valid");
+    let config = Config::load(Some(&folder.join("connector.toml")), [], []);
+    let config = config.expect("the parent's settings are valid");
     std::thread::spawn(move || {
         while !folder.join("now").exists() {
             std::thread::sleep(Duration::from_millis(20));

@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::fixture::{Fixture, SECRET};
 use crate::support::connector::Connector;
 use crate::support::exchange::{Answer, Seen};
 use crate::support::ledger::Witnesses;
 use crate::support::receiver::Receiver;
-use crate::support::record::{Draft, Record};
+use crate::support::record::Draft;
 use crate::support::scope::Scope;
 
 /// Long enough for the whole load on a busy machine.
@@ -36,7 +36,7 @@ impl Load {
                 .set("disable", "after_dead_letters", "0")
         });
         self.subscribe(&flow, receiver);
-        self.produce(&flow);
+        flow.numbered_events(0..self.events);
         flow
     }
 
@@ -55,14 +55,6 @@ impl Load {
 
     fn subscriptions(&self) -> Vec<String> {
         (0..self.fan_out).map(|n| format!("s{n}")).collect()
-    }
-
-    fn produce(&self, flow: &Fixture) {
-        let event = |n: usize| {
-            let value = json!({"id": format!("evt_{n}"), "event": "a.b", "data": {"n": n}});
-            Draft::new(format!("k{n}"), value.to_string())
-        };
-        flow.scope.produce_all("orders", (0..self.events).map(event));
     }
 
     pub fn deliveries(&self) -> usize {
@@ -132,25 +124,6 @@ pub fn of_all_kinds(seen: &Seen, nth: usize) -> Answer {
         "/s2" if number % 4 == 1 && nth == 1 => 503,
         _ => 200,
     })
-}
-
-/// Waits until the audit tells of so many deliveries, and returns how often each was delivered by it: event and
-/// subscription.
-pub fn audited(flow: &Fixture, deliveries: usize) -> BTreeMap<(String, String), u32> {
-    let mut delivered: BTreeMap<(String, String), u32> = BTreeMap::new();
-    let mut looked_at = 0;
-    flow.scope.wait_for("audit", LONG, |records: &[Record]| {
-        for record in &records[looked_at..] {
-            let audit: Value = record.json();
-            if audit["outcome"] == "delivered" {
-                let text = |name: &str| audit[name].as_str().unwrap_or_default().to_owned();
-                *delivered.entry((text("eventId"), text("subscriptionId"))).or_default() += 1;
-            }
-        }
-        looked_at = records.len();
-        delivered.len() >= deliveries
-    });
-    delivered
 }
 
 /// A request that was made though the same had been received before.

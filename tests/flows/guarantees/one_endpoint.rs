@@ -1,12 +1,13 @@
 //! Guarantee 4: one endpoint harms nobody, however slow, hanging, refusing or flooded it is.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::load::{LONG, audited};
+use super::load::LONG;
 use crate::fixture::{Fixture, SOON};
 use crate::support::exchange::{Answer, Seen};
 use crate::support::receiver::Receiver;
@@ -29,6 +30,25 @@ fn to<'a>(requests: &'a [Arc<Seen>], path: &str) -> Vec<&'a Arc<Seen>> {
 fn check_delivered(flow: &Fixture, deliveries: usize) {
     let times = audited(flow, deliveries);
     assert!(times.values().all(|times| *times == 1), "an outcome is there twice");
+}
+
+/// Waits until the audit tells of so many deliveries, and returns how often each was delivered by it: event and
+/// subscription.
+fn audited(flow: &Fixture, deliveries: usize) -> BTreeMap<(String, String), u32> {
+    let mut delivered: BTreeMap<(String, String), u32> = BTreeMap::new();
+    let mut looked_at = 0;
+    flow.scope.wait_for("audit", LONG, |records: &[Record]| {
+        for record in &records[looked_at..] {
+            let audit: Value = record.json();
+            if audit["outcome"] == "delivered" {
+                let text = |name: &str| audit[name].as_str().unwrap_or_default().to_owned();
+                *delivered.entry((text("eventId"), text("subscriptionId"))).or_default() += 1;
+            }
+        }
+        looked_at = records.len();
+        delivered.len() >= deliveries
+    });
+    delivered
 }
 
 #[test]

@@ -70,9 +70,11 @@ fn a_broker_that_answers_nobody_for_a_while_is_waited_out() {
         Receiver::start(|seen, nth| of_all_kinds(seen, nth).after(Duration::from_millis(15)));
     let mut broker = Broker::start();
     let mut flow = load.prepare(Scope::on(&broker, "frozen"), 16, &receiver);
-    flow.setup = flow.setup.clone().set("kafka", "properties", PROPERTIES);
-    // Most of the time no transaction is under way: the first that is begun with a frozen broker loses its records.
-    flow.setup = flow.setup.clone().set("ledger", "commit_interval", r#""500ms""#);
+    flow.setup = flow
+        .setup
+        .set("kafka", "properties", PROPERTIES)
+        // Most of the time no transaction is under way: the first that is begun with a frozen broker loses its records.
+        .set("ledger", "commit_interval", r#""500ms""#);
     let mut connector = flow.start();
     let aborts = |connector: &Connector| connector.metric("webhooks_ledger_aborts_total");
     for _ in 0..ROUNDS {
