@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::support::connector::{Connector, Setup};
 use crate::support::record::{Draft, Record};
-use crate::support::scope::Scope;
+use crate::support::scope::{Committed, Scope};
 
 /// Long enough for anything that should happen soon, on a busy machine.
 pub const SOON: Duration = Duration::from_secs(30);
@@ -84,14 +84,21 @@ impl Fixture {
 
     /// Waits until the group has committed so many event records, with nothing pending behind.
     pub fn wait_settled(&self, events: i64) {
+        self.wait_committed(|committed| {
+            committed.iter().map(|partition| partition.offset).sum::<i64>() == events
+                && committed.iter().all(|partition| partition.metadata.is_empty())
+        });
+    }
+
+    /// Waits until what the group has committed of the events satisfies `holds`.
+    pub fn wait_committed(&self, holds: impl Fn(&[Committed]) -> bool) {
         let deadline = Instant::now() + SOON;
         loop {
             let committed = self.scope.committed(&self.scope.group(), "orders");
-            let sum: i64 = committed.iter().map(|partition| partition.offset).sum();
-            if sum == events && committed.iter().all(|partition| partition.metadata.is_empty()) {
+            if holds(&committed) {
                 return;
             }
-            assert!(Instant::now() < deadline, "not settled: {committed:?} is not {events} events");
+            assert!(Instant::now() < deadline, "it was not committed: {committed:?}");
             std::thread::sleep(Duration::from_millis(50));
         }
     }

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::support::broker::Broker;
 use crate::support::record::Draft;
-use crate::support::scope::Scope;
+use crate::support::scope::{OFTEN_COMPACTED, Scope};
 
 const SOON: Duration = Duration::from_secs(30);
 
@@ -209,13 +209,7 @@ fn registry(watched: &Watched) -> BTreeMap<String, i64> {
 #[test]
 fn a_topic_that_was_compacted_says_the_same() {
     let scope = Scope::new("follower-compacted");
-    let often = [
-        ("cleanup.policy", "compact"),
-        ("min.cleanable.dirty.ratio", "0"),
-        ("segment.ms", "100"),
-        ("delete.retention.ms", "0"),
-    ];
-    scope.create_topic("subscriptions", 2, &often);
+    scope.create_topic("subscriptions", 2, OFTEN_COMPACTED);
     scope.create_topic("subscription-status", 1, &[("cleanup.policy", "compact")]);
     let write = |round: usize| {
         let drafts = (0..20).map(|n| match (round + n) % 7 {
@@ -228,18 +222,7 @@ fn a_topic_that_was_compacted_says_the_same() {
     (0..30).for_each(write);
     let before = registry(&Watched::start(&scope));
     assert!((10..20).contains(&before.len()), "{before:?}");
-    // A segment is compacted when it is not written to any more: another record, of a key of its own, starts the next.
-    let deadline = Instant::now() + SOON;
-    let mut records = usize::MAX;
-    while records > 20 + 2 {
-        assert!(Instant::now() < deadline, "{records} records are left: it was never compacted");
-        std::thread::sleep(Duration::from_millis(300));
-        for partition in 0..2 {
-            scope.produce_all("subscriptions", [Draft::tombstone("other").partition(partition)]);
-        }
-        let left = scope.read_committed("subscriptions");
-        records = left.iter().filter(|record| record.key_text() != "other").count();
-    }
+    scope.wait_compacted("subscriptions", 2, 20 + 2);
     assert_eq!(registry(&Watched::start(&scope)), before);
 }
 

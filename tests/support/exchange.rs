@@ -8,6 +8,7 @@ use axum::http::{HeaderMap, Method};
 use axum::response::Response;
 use bytes::Bytes;
 use serde_json::Value;
+use tokio::sync::watch;
 
 /// A request as it arrived.
 #[derive(Clone, Debug)]
@@ -53,6 +54,8 @@ impl Seen {
 #[derive(Clone, Debug)]
 pub struct Answer {
     pub delay: Duration,
+    /// Opens when it may respond; `None` if at once.
+    pub gate: Option<watch::Receiver<bool>>,
     status: u16,
     headers: Vec<(String, String)>,
     body: Bytes,
@@ -72,6 +75,7 @@ impl Answer {
     pub fn status(status: u16) -> Self {
         Self {
             delay: Duration::ZERO,
+            gate: None,
             status,
             headers: Vec::new(),
             body: Bytes::new(),
@@ -104,6 +108,12 @@ impl Answer {
     /// Waits before it responds or closes.
     pub fn after(mut self, delay: Duration) -> Self {
         self.delay = delay;
+        self
+    }
+
+    /// Waits until the gate is open before it responds or closes.
+    pub fn behind(mut self, gate: &watch::Receiver<bool>) -> Self {
+        self.gate = Some(gate.clone());
         self
     }
 

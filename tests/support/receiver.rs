@@ -249,6 +249,10 @@ async fn handle(
     if !answer.delay.is_zero() {
         tokio::time::sleep(answer.delay).await;
     }
+    if let Some(mut gate) = answer.gate.clone() {
+        // A test that has gone without opening it waits for nothing any more.
+        let _ = gate.wait_for(|is_open| *is_open).await;
+    }
     match answer.ending {
         Ending::Respond => {}
         Ending::Hang => std::future::pending().await,

@@ -18,6 +18,14 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 /// As many replicas as the broker gives a topic that asks for no number.
 const BROKERS_DEFAULT: i32 = -1;
 
+/// Settings of a topic that is compacted as soon as it can be.
+pub const OFTEN_COMPACTED: &[(&str, &str)] = &[
+    ("cleanup.policy", "compact"),
+    ("min.cleanable.dirty.ratio", "0"),
+    ("segment.ms", "100"),
+    ("delete.retention.ms", "0"),
+];
+
 /// Names that no other test uses. Functions take topic names without the prefix: `"orders"`, `"audit"`.
 pub struct Scope {
     bootstrap: String,
@@ -128,6 +136,23 @@ impl Scope {
     /// Produces the records in order and waits until all are stored.
     pub fn produce_all(&self, name: &str, drafts: impl IntoIterator<Item = Draft>) {
         self.producer.send_all(&self.topic(name), drafts);
+    }
+
+    /// Writes tombstones of the key `other` until compaction has left so many records of all other keys: a segment is
+    /// compacted when it is not written to any more, and another record starts the next.
+    pub fn wait_compacted(&self, name: &str, partitions: i32, most: usize) {
+        let deadline = Instant::now() + TIMEOUT;
+        loop {
+            let left = self.read_committed(name);
+            let left = left.iter().filter(|record| record.key_text() != "other").count();
+            if left <= most {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{left} records are left: it was never compacted");
+            std::thread::sleep(Duration::from_millis(300));
+            let others = (0..partitions).map(|it| Draft::tombstone("other").partition(it));
+            self.produce_all(name, others);
+        }
     }
 
     /// Stands at the start of a topic; `timeout` bounds all that the reader does.

@@ -1,7 +1,7 @@
 //! A load with a known outcome: events times subscriptions, and what receiver and audit say of it afterwards.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::json;
 
@@ -18,6 +18,9 @@ pub const LONG: Duration = Duration::from_secs(150);
 
 /// Time in which an outcome is surely committed: the interval, and a commit in a debug build on a busy machine.
 const COMMIT: Duration = Duration::from_secs(1);
+
+/// Event and subscription.
+type Delivery = (String, String);
 
 /// Events that fan out.
 pub struct Load {
@@ -74,16 +77,19 @@ impl Load {
         }
         witnesses.hear(&flow.scope);
         let mut repeats = Vec::new();
-        let mut ended: BTreeMap<(String, String), Instant> = BTreeMap::new();
+        let mut ended: BTreeMap<Delivery, SystemTime> = BTreeMap::new();
+        let written = written(flow);
         for seen in receiver.requests() {
             let delivery = (seen.webhook_id().to_owned(), seen.path[1..].to_owned());
             if let Some(before) = ended.get(&delivery).copied() {
-                repeats.push(Repeat { delivery: delivery.clone(), before });
+                let again = seen.received_at;
+                let written = written.get(&delivery).copied();
+                repeats.push(Repeat { delivery: delivery.clone(), before, again, written });
             }
             let Some(status) = seen.answer.get() else { continue };
             witnesses.answered(&delivery.0, &delivery.1, *status);
             if matches!(*status, 200..300 | REFUSED) {
-                ended.insert(delivery, seen.received);
+                ended.insert(delivery, seen.received_at);
             }
         }
         let ledger = witnesses.ledger(self.events);
@@ -91,6 +97,21 @@ impl Load {
         assert!(ledger.is_right(), "{ledger}");
         repeats
     }
+}
+
+/// Returns when the audit was written of each delivery's end.
+fn written(flow: &Fixture) -> BTreeMap<Delivery, SystemTime> {
+    let mut written = BTreeMap::new();
+    flow.scope.reader("audit", LONG).visit_to_end(|record| {
+        let audit = record.json();
+        let text = |name: &str| audit[name].as_str().unwrap_or_default().to_owned();
+        if text("outcome") != "retrying" {
+            let at = u64::try_from(record.timestamp_ms).expect("it was written after 1970");
+            let at = SystemTime::UNIX_EPOCH + Duration::from_millis(at);
+            written.insert((text("eventId"), text("subscriptionId")), at);
+        }
+    });
+    written
 }
 
 /// Waits until an instance owns at least so many partitions of the events.
@@ -126,25 +147,29 @@ pub fn of_all_kinds(seen: &Seen, nth: usize) -> Answer {
     })
 }
 
-/// A request that was made though the same had been received before.
+/// A request that was made though the same had been answered before.
 pub struct Repeat {
-    /// Event and subscription.
-    pub delivery: (String, String),
+    delivery: Delivery,
     /// When the earlier one was received.
-    pub before: Instant,
+    before: SystemTime,
+    /// When it was received again.
+    again: SystemTime,
+    /// When its end was written to the audit.
+    written: Option<SystemTime>,
 }
 
 /// Checks that repeats are of requests that were in the air when an instance was killed, or had ended so shortly before
-/// that their outcomes were not committed yet.
-pub fn check_in_the_air(repeats: &[Repeat], kills: &[Instant]) {
+/// that their outcomes were not committed yet: what was committed is repeated by nobody.
+pub fn check_in_the_air(repeats: &[Repeat], kills: &[SystemTime]) {
     println!("{} repeats after {} kills", repeats.len(), kills.len());
-    for repeat in repeats {
-        let is_excused = |kill: &Instant| {
-            let age = kill.saturating_duration_since(repeat.before);
-            age < COMMIT && repeat.before < *kill + COMMIT
-        };
-        let Repeat { delivery, before } = repeat;
-        let excused = kills.iter().any(is_excused);
-        assert!(excused, "{delivery:?} of {before:?} was settled long before any kill: {kills:?}");
+    for Repeat { delivery, before, again, written } in repeats {
+        let kill = kills.iter().rfind(|kill| **kill < *again);
+        let kill = kill.unwrap_or_else(|| panic!("{delivery:?} was repeated before any kill"));
+        let age = kill.duration_since(*before).unwrap_or_default();
+        assert!(age < COMMIT, "{delivery:?} had ended {age:?} before the kill");
+        assert!(
+            written.is_some_and(|written| written > *kill),
+            "{delivery:?} was repeated, though its end had been committed before the kill"
+        );
     }
 }

@@ -3,11 +3,13 @@
 mod load;
 
 mod full_disk;
+mod gaps;
 mod kill;
 mod leaders;
 mod liveness;
 mod one_endpoint;
 mod outage;
+mod rebalance;
 mod schedule;
 mod shutdown;
 mod too_large;
