@@ -3,6 +3,7 @@
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use config::Value;
+use zeroize::Zeroizing;
 
 use super::reader::Section;
 use super::units::show_text;
@@ -47,11 +48,11 @@ fn id(value: &Value) -> Result<String, String> {
     }
 }
 
-fn bytes(value: &Value) -> Result<[u8; 32], String> {
+fn bytes(value: &Value) -> Result<Zeroizing<[u8; 32]>, String> {
     // The text is a secret: what is wrong with it is told without it.
     let unfit =
         || "must be base64 of 32 bytes, such as `openssl rand -base64 32` prints".to_owned();
-    let text = text(value).map_err(|_| unfit())?;
-    let bytes = BASE64_STANDARD.decode(text).map_err(|_| unfit())?;
-    bytes.try_into().map_err(|_| unfit())
+    let text = Zeroizing::new(text(value).map_err(|_| unfit())?);
+    let bytes = Zeroizing::new(BASE64_STANDARD.decode(&*text).map_err(|_| unfit())?);
+    <[u8; 32]>::try_from(&bytes[..]).map(Zeroizing::new).map_err(|_| unfit())
 }

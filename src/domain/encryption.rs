@@ -11,7 +11,9 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use chacha20poly1305::aead::{Aead, Payload};
 use chacha20poly1305::{KeyInit as _, XChaCha20Poly1305, XNonce};
+use zeroize::Zeroizing;
 
+use super::secret::Secret;
 use super::subscription::SubscriptionId;
 
 /// What an encrypted text starts with.
@@ -54,7 +56,7 @@ pub struct Key {
     /// 1 to 64 letters, digits, `.`, `_` and `-` of ASCII.
     pub id: Box<str>,
     /// The key itself.
-    pub bytes: [u8; 32],
+    pub bytes: Zeroizing<[u8; 32]>,
 }
 
 /// Shows its name only.
@@ -143,7 +145,7 @@ impl Encryption {
     ///
     /// # Errors
     /// See [`Unopened`].
-    pub fn open(&self, id: &SubscriptionId, field: &str, sealed: &str) -> Result<String, Unopened> {
+    pub fn open(&self, id: &SubscriptionId, field: &str, sealed: &str) -> Result<Secret, Unopened> {
         let (key_id, sealed) = parts(sealed).ok_or(Unopened::Malformed)?;
         let mut keys = self.keys.iter().flat_map(|keys| keys.iter());
         let unknown = || Unopened::UnknownKey(key_id.into());
@@ -153,7 +155,8 @@ impl Encryption {
         let data = associated(id, field);
         let payload = Payload { msg: sealed, aad: &data };
         let text = cipher(key).decrypt(&XNonce::from(*nonce), payload);
-        String::from_utf8(text.map_err(|_| Unopened::Refused)?).map_err(|_| Unopened::Refused)
+        let text = String::from_utf8(text.map_err(|_| Unopened::Refused)?);
+        text.map(Secret::new).map_err(|_| Unopened::Refused)
     }
 }
 
@@ -184,7 +187,7 @@ fn parts(text: &str) -> Option<(&str, &str)> {
 }
 
 fn cipher(key: &Key) -> XChaCha20Poly1305 {
-    XChaCha20Poly1305::new(&key.bytes.into())
+    XChaCha20Poly1305::new((&*key.bytes).into())
 }
 
 /// Returns the associated data. Neither part can hold the byte between them.
@@ -201,8 +204,8 @@ pub(crate) mod tests {
 
     /// Keys of these names, the one that encrypts first.
     pub(crate) fn keys(ids: &[&str]) -> Encryption {
-        let key =
-            |id: &&str| Key { id: (*id).into(), bytes: [id.len() as u8 + id.as_bytes()[0]; 32] };
+        let bytes = |id: &str| [id.len() as u8 + id.as_bytes()[0]; 32].into();
+        let key = |id: &&str| Key { id: (*id).into(), bytes: bytes(id) };
         Encryption::new(ids.iter().map(key).collect(), Plain::Allowed)
     }
 
@@ -211,7 +214,8 @@ pub(crate) mod tests {
         let (old, new) = (keys(&["old"]), keys(&["new", "old"]));
         let sealed = old.seal(&id("crm"), "secret", "hunter2", [7; NONCE]).expect("there is a key");
         assert!(sealed.starts_with("enc:v1:old:") && !sealed.contains("hunter2"));
-        assert_eq!(new.open(&id("crm"), "secret", &sealed).as_deref(), Ok("hunter2"));
+        let hunter2 = Secret::new("hunter2".to_owned());
+        assert_eq!(new.open(&id("crm"), "secret", &sealed), Ok(hunter2));
         assert!(old.is_current(&sealed) && !new.is_current(&sealed));
         let unknown = keys(&["new"]).open(&id("crm"), "secret", &sealed).expect_err("no such key");
         assert_eq!(
@@ -247,7 +251,7 @@ pub(crate) mod tests {
 
     #[test]
     fn debug_output_hides_keys() {
-        let key = Key { id: "old".into(), bytes: [65; 32] };
+        let key = Key { id: "old".into(), bytes: [65; 32].into() };
         assert_eq!(format!("{key:?}"), "Key(old)");
     }
 
@@ -256,7 +260,7 @@ pub(crate) mod tests {
         fn what_is_sealed_opens_again(text in "\\PC{0,200}", nonce: [u8; NONCE], field in 0..FIELDS.len()) {
             let keys = keys(&["k"]);
             let sealed = keys.seal(&id("crm"), FIELDS[field], &text, nonce).expect("there is a key");
-            prop_assert_eq!(keys.open(&id("crm"), FIELDS[field], &sealed), Ok(text));
+            prop_assert_eq!(keys.open(&id("crm"), FIELDS[field], &sealed), Ok(Secret::new(text)));
         }
 
         #[test]

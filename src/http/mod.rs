@@ -151,7 +151,7 @@ impl Sender {
             Some(Auth::Header { name, value }) => {
                 let with_header = || {
                     let mut request = make()?;
-                    request::add_secret(request.headers_mut(), name, value.reveal())?;
+                    request::add_secret(request.headers_mut(), name, value.clone())?;
                     Ok(request)
                 };
                 Box::pin(self.exchange(&self.client, with_header, time)).await

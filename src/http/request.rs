@@ -1,7 +1,7 @@
 //! Requests: contract, section 5. What is signed is exactly what is sent.
 
 use jiff::Timestamp;
-use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, InvalidHeaderValue};
 use reqwest::{Client, Request};
 
 use super::failure::{too_large, unbuildable};
@@ -9,6 +9,7 @@ use crate::domain::engine::Attempt;
 use crate::domain::outcome::Failure;
 use crate::domain::payload;
 use crate::domain::record::Headers;
+use crate::domain::secret::Secret;
 use crate::domain::subscription::Subscription;
 use crate::domain::transform::{self, Body};
 
@@ -119,18 +120,31 @@ fn trace(headers: &mut HeaderMap, record: &Headers) {
 
 fn add_own(headers: &mut HeaderMap, subscription: &Subscription) -> Result<(), Failure> {
     for (name, value) in &subscription.headers {
-        add_secret(headers, name, value)?;
+        add_secret(headers, name, value.clone())?;
     }
     Ok(())
 }
 
-/// Adds a header whose value may be a credential: it is never shown and stays out of the compression of HTTP/2.
-pub(super) fn add_secret(headers: &mut HeaderMap, name: &str, value: &str) -> Result<(), Failure> {
-    let value = HeaderValue::from_bytes(value.as_bytes());
-    let mut value = value.map_err(|_| unfit("a header of the subscription"))?;
-    value.set_sensitive(true);
+/// Adds a header whose value may be a credential.
+pub(super) fn add_secret(
+    headers: &mut HeaderMap,
+    name: &str,
+    value: Secret,
+) -> Result<(), Failure> {
+    let value = secret_value(value).map_err(|_| unfit("a header of the subscription"))?;
     headers.insert(own_name(name)?, value);
     Ok(())
+}
+
+/// Makes a header's value of a secret: it is never shown, stays out of the compression of HTTP/2, and is overwritten when
+/// the last request that has it is gone.
+///
+/// # Errors
+/// It has a control character.
+pub(super) fn secret_value(value: Secret) -> Result<HeaderValue, InvalidHeaderValue> {
+    let mut value = HeaderValue::from_maybe_shared(value.into_bytes())?;
+    value.set_sensitive(true);
+    Ok(value)
 }
 
 fn own_name(name: &str) -> Result<HeaderName, Failure> {

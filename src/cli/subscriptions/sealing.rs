@@ -68,7 +68,7 @@ pub(super) fn open(
     each_secret(document, |field, text| {
         if is_sealed(text) {
             match encryption.open(id, field, text) {
-                Ok(plain) => *text = plain,
+                Ok(plain) => *text = plain.reveal().to_owned(),
                 Err(unopened) => problem = problem.take().or(Some(unopened)),
             }
         }

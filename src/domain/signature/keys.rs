@@ -8,6 +8,7 @@ use base64::engine::general_purpose::{GeneralPurpose, PAD_INDIFFERENT};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use jiff::Timestamp;
 use sha2::Sha256;
+use zeroize::Zeroizing;
 
 /// HMAC-SHA256 with its key worked in; a clone starts a signature.
 pub(super) type HmacSha256 = Hmac<Sha256>;
@@ -40,11 +41,11 @@ impl SigningKey {
             return Err(BadSecret("must have 1 to 4096 bytes"));
         }
         if let Some(text) = secret.strip_prefix("whsec_") {
-            let bytes = BASE64.decode(text).ok().filter(|bytes| (24..=64).contains(&bytes.len()));
+            let bytes = decoded(text).filter(|bytes| (24..=64).contains(&bytes.len()));
             let unfit = BadSecret("must have base64 of 24 to 64 bytes after `whsec_`");
             Ok(Self::Hmac(hmac_key(&bytes.ok_or(unfit)?)))
         } else if let Some(text) = secret.strip_prefix("whsk_") {
-            let key = BASE64.decode(text).ok().and_then(|bytes| ed25519_key(&bytes));
+            let key = decoded(text).and_then(|bytes| ed25519_key(&bytes));
             let unfit = "must have base64 of an Ed25519 seed (32 bytes), or of it and its public key, after `whsk_`";
             Ok(Self::Ed25519(Box::new(key.ok_or(BadSecret(unfit))?)))
         } else {
@@ -58,6 +59,10 @@ impl SigningKey {
             Self::Ed25519(_) => None,
         }
     }
+}
+
+fn decoded(text: &str) -> Option<Zeroizing<Vec<u8>>> {
+    BASE64.decode(text).ok().map(Zeroizing::new)
 }
 
 fn hmac_key(bytes: &[u8]) -> HmacSha256 {

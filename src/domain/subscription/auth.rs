@@ -2,8 +2,6 @@
 
 use std::fmt;
 
-use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use url::Url;
@@ -117,8 +115,7 @@ fn basic(object: &mut Object, lock: &Lock, p: &mut Problems) -> Option<Auth> {
         p.add(&object.path_to("username"), "must not have a colon");
         return None;
     }
-    let pair = Secret::new(format!("{}:{}", username.reveal(), password.reveal()));
-    Some(authorization(format!("Basic {}", BASE64_STANDARD.encode(pair.reveal()))))
+    Some(authorization(Secret::basic(username.reveal(), password.reveal())))
 }
 
 /// RFC 6750, section 2.1.
@@ -127,11 +124,11 @@ fn bearer(object: &mut Object, lock: &Lock, p: &mut Problems) -> Option<Auth> {
     let path = token.path().to_owned();
     let token = secret(token, lock, p)?;
     header_value(&path, &token, p)?;
-    Some(authorization(format!("Bearer {}", token.reveal())))
+    Some(authorization(Secret::of_parts(&["Bearer ", token.reveal()])))
 }
 
-fn authorization(value: String) -> Auth {
-    Auth::Header { name: "authorization".into(), value: Secret::new(value) }
+fn authorization(value: Secret) -> Auth {
+    Auth::Header { name: "authorization".into(), value }
 }
 
 fn header(object: &mut Object, schemes: &[Scheme], lock: &Lock, p: &mut Problems) -> Option<Auth> {
@@ -184,7 +181,7 @@ fn mtls(object: &mut Object, lock: &Lock, p: &mut Problems) -> Option<Auth> {
         p.add(&key_path, "must be a private key in PEM, and not encrypted");
         return None;
     }
-    Some(Auth::Mtls(Secret::new(format!("{}\n{}\n", certificate.reveal(), key.reveal()))))
+    Some(Auth::Mtls(Secret::of_parts(&[certificate.reveal(), "\n", key.reveal(), "\n"])))
 }
 
 /// Reads the secret part of a credential, which may stand encrypted.

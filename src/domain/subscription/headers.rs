@@ -1,6 +1,7 @@
 //! Header names and values that a subscription may choose: RFC 9110, sections 5.1 and 5.5.
 
 use super::reader::{Field, Problems};
+use crate::domain::secret::Secret;
 use crate::domain::signature::Scheme;
 
 /// The most headers of a subscription.
@@ -39,14 +40,14 @@ pub(super) fn read(
     field: Field,
     schemes: &[Scheme],
     problems: &mut Problems,
-) -> Option<Vec<(Box<str>, Box<str>)>> {
+) -> Option<Vec<(Box<str>, Secret)>> {
     let mut object = field.object(problems)?;
     let fields = object.take_all();
     if fields.len() > HEADERS_MAX {
         problems.add(object.path(), format!("must have at most {HEADERS_MAX} headers"));
         return None;
     }
-    let mut headers: Vec<(Box<str>, Box<str>)> = Vec::with_capacity(fields.len());
+    let mut headers: Vec<(Box<str>, Secret)> = Vec::with_capacity(fields.len());
     for (name, field) in fields {
         let name = name.to_ascii_lowercase();
         let problem = match added_problem(&name, schemes) {
@@ -58,9 +59,10 @@ pub(super) fn read(
             problems.add(field.path(), problem);
         }
         let Some((path, value)) = field.text(problems) else { continue };
-        match value_problem(&value) {
+        let value = Secret::new(value);
+        match value_problem(value.reveal()) {
             Some(problem) => problems.add(&path, problem),
-            None => headers.push((name.into(), value.into())),
+            None => headers.push((name.into(), value)),
         }
     }
     Some(headers)

@@ -3,13 +3,15 @@
 use std::fmt;
 
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use zeroize::Zeroizing;
 
 /// A JSON value. [`serde_json::Value`] would keep only the last of two fields with one name.
 pub(super) enum Json {
     Null,
     Bool(bool),
     Number(serde_json::Number),
-    Text(String),
+    /// It may be a secret, also where none belongs: what nobody takes is overwritten when it is dropped.
+    Text(Zeroizing<String>),
     List(Vec<Json>),
     Object(Vec<(String, Json)>),
 }
@@ -50,7 +52,7 @@ impl<'de> Visitor<'de> for JsonVisitor {
     }
 
     fn visit_str<E: de::Error>(self, value: &str) -> Result<Json, E> {
-        Ok(Json::Text(value.to_owned()))
+        Ok(Json::Text(Zeroizing::new(value.to_owned())))
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut entries: A) -> Result<Json, A::Error> {
@@ -67,5 +69,20 @@ impl<'de> Visitor<'de> for JsonVisitor {
             fields.push(field);
         }
         Ok(Json::Object(fields))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::secret::tests::wiped;
+
+    #[test]
+    fn a_text_that_nobody_takes_is_overwritten() {
+        let _: fn(&Json) = |json| {
+            if let Json::Text(text) = json {
+                wiped(text);
+            }
+        };
     }
 }

@@ -24,7 +24,7 @@ impl Lock<'_> {
             return Some((path, text));
         }
         match self.encryption.open(self.id, &field_of(&path), text.reveal()) {
-            Ok(text) => Some((path, Secret::new(text))),
+            Ok(text) => Some((path, text)),
             Err(problem) => {
                 p.add(&path, problem.to_string());
                 None

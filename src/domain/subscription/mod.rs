@@ -30,6 +30,7 @@ use super::expression::{EvaluationError, Expression, Values};
 use super::pattern::EventPattern;
 use super::record::Offset;
 use super::retry::Schedule;
+use super::secret::Secret;
 use super::signature::Signing;
 
 pub use auth::{Auth, ClientAuthentication, ClientCredentials};
@@ -123,8 +124,8 @@ pub struct Subscription {
     pub state: Activity,
     /// How its requests are signed.
     pub signing: Signing,
-    /// Headers added to its requests, at most 32, names in lower case.
-    pub headers: Vec<(Box<str>, Box<str>)>,
+    /// Headers added to its requests, at most 32, names in lower case; a value may be a credential.
+    pub headers: Vec<(Box<str>, Secret)>,
     /// How its requests prove who sends them, beside their signatures.
     pub auth: Option<Box<Auth>>,
     /// In whose name its receiver is asked for permission before the first request; `None` if it isn't.

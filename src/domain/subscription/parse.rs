@@ -17,6 +17,7 @@ use crate::domain::expression::Expression;
 use crate::domain::pattern::EventPattern;
 use crate::domain::record::Offset;
 use crate::domain::retry::Schedule;
+use crate::domain::secret::Secret;
 use crate::domain::signature::Signing;
 
 /// The longest URL in bytes, as it is sent.
@@ -123,7 +124,7 @@ fn read(
 fn clashes(
     auth: Option<&Auth>,
     url: Option<&Url>,
-    headers: Option<&[(Box<str>, Box<str>)]>,
+    headers: Option<&[(Box<str>, Secret)]>,
     p: &mut Problems,
 ) {
     let Some(header) = auth.and_then(Auth::header) else { return };

@@ -82,7 +82,7 @@ impl Field {
     /// Reads a text and the path to it.
     pub(super) fn text(self, problems: &mut Problems) -> Option<(String, String)> {
         match self.json {
-            Json::Text(text) => Some((self.path, text)),
+            Json::Text(mut text) => Some((self.path, std::mem::take(&mut *text))),
             _ => self.wrong("a string", problems),
         }
     }

@@ -110,7 +110,7 @@ fn everything_given_is_kept() {
         (Some("acme"), Some("CRM"))
     );
     assert_eq!(found.topics, ["orders".into(), "payments".into()]);
-    assert_eq!(found.headers, [("x-env".into(), "prod é".into())]);
+    assert_eq!(found.headers, [("x-env".into(), Secret::new("prod é".into()))]);
     assert_eq!(found.timeout, Some(Duration::from_secs(10)));
     let retry = found.retry.as_ref().expect("it is given");
     assert_eq!((retry.attempts(), retry.delay_after(4)), (5, Some(Duration::from_secs(16))));
