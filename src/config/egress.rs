@@ -3,11 +3,12 @@
 use std::fmt;
 use std::fs::File;
 use std::io::Read as _;
+use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use config::{Value, ValueKind};
-use url::Url;
+use url::{Host, Url};
 
 use super::reader::Section;
 use super::units::show_text;
@@ -38,6 +39,17 @@ impl Proxy {
     /// Returns the URL, credentials and all.
     pub fn url(&self) -> &Url {
         &self.0
+    }
+
+    /// Returns the rule's entry for the proxy's host. The parser reads the host of a `socks5:` URL as it stands; here it is
+    /// what it would be in the `https:` URL of a subscription.
+    fn entry(&self) -> Entry {
+        let block = |address: IpAddr| Entry::Block(address.into());
+        match Host::parse(self.0.host_str().unwrap_or_default()).expect("its reader tried it") {
+            Host::Ipv4(address) => block(address.into()),
+            Host::Ipv6(address) => block(address.into()),
+            Host::Domain(name) => Entry::Host(name.strip_suffix('.').unwrap_or(&name).into()),
+        }
     }
 
     /// Tells whether the proxy passes bytes on as they are, whatever is in them.
@@ -95,7 +107,7 @@ impl Egress {
         }
         let mut deny = deny?;
         // The proxy's own name is looked up without being judged: nobody else's requests may go there.
-        deny.extend(proxy.as_ref().and_then(|proxy| proxy.0.host_str()?.parse().ok()));
+        deny.extend(proxy.as_ref().map(Proxy::entry));
         let rule = egress::Egress::new(allow?, deny, ports?);
         Some(Self { rule: rule.into(), allow_http: allow_http?, proxy, ca })
     }
@@ -123,7 +135,8 @@ fn ports(value: &Value) -> Result<RangeInclusive<u16>, String> {
 
 /// Reads a proxy's URL; it may hold a password and is never repeated.
 fn proxy(value: &Value) -> Result<Proxy, String> {
-    let url = Url::parse(&text(value)?).ok().filter(Url::has_host);
+    let url = Url::parse(&text(value)?).ok();
+    let url = url.filter(|url| url.host_str().is_some_and(|host| Host::parse(host).is_ok()));
     let url = url.filter(|url| matches!(url.scheme(), "http" | "https" | "socks5" | "socks5h"));
     let unfit =
         "must be a URL such as \"http://proxy.example.com:3128\" or \"socks5://127.0.0.1:1080\"";

@@ -621,6 +621,38 @@ fn egress_is_read_as_people_write_it() {
 }
 
 #[test]
+fn a_proxy_is_not_for_subscriptions_however_its_host_is_written() {
+    for (proxy, url) in [
+        ("http://[2606:2800:21f::8]:3128", "https://[2606:2800:21f:0::8]/"),
+        ("socks5://[2606:2800:21f::8]:1080", "https://[2606:2800:21f:0::8]:1080/"),
+        ("https://93.184.215.14:3128", "https://93.184.215.14/"),
+        ("socks5h://0x5db8d70e:1080", "https://93.184.215.14/"),
+        ("http://proxy.example.:3128", "https://PROXY.example/"),
+        ("socks5://Proxy.Example:1080", "https://proxy.example./"),
+    ] {
+        let config = accept("", &[], &[("egress.proxy", proxy)]);
+        let url = url::Url::parse(url).expect("a URL");
+        let judged = config.egress.rule.judge_url(&url);
+        assert_eq!(judged, Err(crate::domain::egress::Refused::Denied), "{proxy}");
+    }
+}
+
+#[test]
+fn ports_below_1024_are_those_of_the_web() {
+    let config = accept("", &[], &[]);
+    let judge = |port: u16| {
+        let url = url::Url::parse(&format!("https://hooks.example.com:{port}/")).expect("a URL");
+        config.egress.rule.judge_url(&url)
+    };
+    for port in [80, 443, 1024, 8080, 65535] {
+        assert_eq!(judge(port), Ok(()), "{port}");
+    }
+    for port in [0, 1, 22, 25, 79, 81, 442, 444, 1023] {
+        assert_eq!(judge(port), Err(crate::domain::egress::Refused::Port(port)));
+    }
+}
+
+#[test]
 fn egress_that_means_nothing_for_sure_is_refused() {
     check(
         r#"
@@ -647,6 +679,14 @@ fn egress_that_means_nothing_for_sure_is_refused() {
         egress.ca_file: "Cargo.toml" holds no certificate in PEM
         "#,
     );
+    for proxy in ["socks5://a b:1080", "socks5://a%00b:1080", "socks5://1.2.3.4.5:1080"] {
+        check(
+            &format!("[egress]\nproxy = {proxy:?}"),
+            r#"
+            egress.proxy: must be a URL such as "http://proxy.example.com:3128" or "socks5://127.0.0.1:1080"
+            "#,
+        );
+    }
     check(
         "[egress]\nallow_http = true\nproxy = \"http://proxy:3128\"",
         r#"

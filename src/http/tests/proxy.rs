@@ -1,12 +1,13 @@
 //! Through a proxy: what it does wrong is told apart from what the receiver does.
 
+use std::io::Write as _;
 use std::str::FromStr as _;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
-use super::server::{Server, answer, listen, tls};
+use super::server::{Server, answer, listen, tls, tls_with};
 use super::*;
 use crate::config::Config;
 use crate::domain::outcome::Reason;
@@ -21,7 +22,14 @@ struct Proxy {
 impl Proxy {
     /// Starts an HTTP proxy for one connection.
     async fn http(reply: &'static str, target: Option<u16>) -> Self {
-        let (listener, port) = listen().await;
+        Self::http_on(listen().await, reply, target)
+    }
+
+    fn http_on(
+        (listener, port): (TcpListener, u16),
+        reply: &'static str,
+        target: Option<u16>,
+    ) -> Self {
         let task = tokio::spawn(async move {
             let (mut stream, _) = listener.accept().await.expect("it listens");
             let mut head = Vec::new();
@@ -61,6 +69,26 @@ impl Proxy {
                 .expect("the client listens");
             pass_on(stream, target).await;
             vec![request]
+        });
+        Self { port, task }
+    }
+
+    /// Starts a SOCKS5 proxy that answers a greeting with `method`, what comes then with `verdict`, and closes: RFC 1928,
+    /// section 3, and RFC 1929.
+    async fn socks_asking(method: u8, verdict: &'static [u8]) -> Self {
+        let (listener, port) = listen().await;
+        let task = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.expect("it listens");
+            let mut greeting = vec![0; 64];
+            let length = stream.read(&mut greeting).await.expect("a greeting");
+            greeting.truncate(length);
+            stream.write_all(&[5, method]).await.expect("the client listens");
+            let mut credentials = vec![0; 64];
+            let length = stream.read(&mut credentials).await.expect("a connection that stands");
+            credentials.truncate(length);
+            // The client may have closed.
+            let _ = stream.write_all(verdict).await;
+            vec![greeting, credentials]
         });
         Self { port, task }
     }
@@ -178,6 +206,82 @@ async fn socks_leads_to_the_receiver_and_says_what_it_refuses() {
     let failure = send_to(&sender, &url("http", 8080)).await.end.expect_err("it fails");
     assert_eq!(failure.reason, Reason::Proxy, "{failure:?}");
     assert!(failure.error.starts_with("SOCKS error: "), "{failure:?}");
+}
+
+#[tokio::test]
+async fn what_a_socks_proxy_minds_is_told_apart() {
+    let check = async |user: &str, method, verdict: &'static [u8], words: &str| {
+        let proxy = Proxy::socks_asking(method, verdict).await;
+        let settings = behind(&format!("socks5://{user}127.0.0.1:{}", proxy.port));
+        let sender = Sender::new(&settings).expect("the settings are good");
+        let failure = send_to(&sender, &url("http", 8080)).await.end.expect_err("it is refused");
+        assert_eq!(failure.reason, Reason::Proxy, "{failure:?}");
+        assert!(failure.error.contains(words), "{failure:?}");
+        proxy.seen().await
+    };
+    check("", 0xff, &[], "authentication").await;
+    check("user:hunter2@", 0xff, &[], "authentication").await;
+    let seen = check("user:hunter2@", 2, &[1, 1], "credentials not accepted").await;
+    assert_eq!(seen[1], b"\x01\x04user\x07hunter2");
+    for (code, words) in [
+        (1, "general server failure"),
+        (2, "connection not allowed"),
+        (3, "network unreachable"),
+        (4, "host unreachable"),
+        (5, "connection refused"),
+    ] {
+        let proxy = Proxy::socks(code, None).await;
+        let settings = behind(&format!("socks5://127.0.0.1:{}", proxy.port));
+        let sender = Sender::new(&settings).expect("the settings are good");
+        let failure = send_to(&sender, &url("http", 8080)).await.end.expect_err("it is refused");
+        assert_eq!(failure.reason, Reason::Proxy, "{failure:?}");
+        assert!(failure.error.contains(words), "{failure:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_operators_settings_are_those_of_the_requests() {
+    let (config, pem) = tls_with(|builder| builder.with_no_client_auth());
+    let mut server = Server::start_tls(answer("200 OK", b""), config).await;
+    // It has an address of its own, for the proxy's is refused to subscriptions.
+    let listener = TcpListener::bind("127.0.0.2:0").await.expect("loopback has free ports");
+    let port = listener.local_addr().expect("it is bound").port();
+    let proxy =
+        Proxy::http_on((listener, port), "HTTP/1.1 200 Connected\r\n\r\n", Some(server.port));
+    let mut ca_file = tempfile::NamedTempFile::new().expect("a scratch file can be made");
+    ca_file.write_all(pem.as_bytes()).expect("a scratch file can be written");
+    let flags = [
+        ("egress.proxy", format!("http://127.0.0.2:{port}")),
+        ("egress.ca_file", ca_file.path().display().to_string()),
+        ("egress.allow", "127.0.0.0/8".to_owned()),
+        ("delivery.max_body", "1KiB".to_owned()),
+        ("delivery.timeout", "19s".to_owned()),
+        ("sources", r#"[{ topics = ["a"], format = "envelope" }]"#.to_owned()),
+    ];
+    let flags = flags.map(|(key, value)| (key.to_owned(), value));
+    let config = Config::load(None, [], flags).expect("the settings are good");
+    let settings = Settings::from(&config);
+    assert_eq!((settings.timeout, settings.max_body), (Duration::from_secs(19), 1024));
+    assert_eq!((&settings.proxy, &settings.ca), (&config.egress.proxy, &config.egress.ca));
+    let sender = Sender::new(&settings).expect("the settings are good");
+
+    let to = |host: &str, event: &str| {
+        let url = format!("https://{host}:{}/", server.port);
+        attempt(event, &[], &json!({ "url": url }))
+    };
+    let attempted = send(&sender, &to("127.0.0.1", EVENT)).await;
+    assert_eq!(attempted.end.map(|answer| answer.status), Ok(200));
+    let large = format!(r#"{{"event":"a","data":"{}"}}"#, "x".repeat(1024));
+    for (attempt, reason) in [
+        (to("127.0.0.1", &large), Reason::TooLarge),
+        (to("127.0.0.2", EVENT), Reason::EgressRefused),
+    ] {
+        let failure = send(&sender, &attempt).await.end.expect_err("it isn't sent");
+        assert_eq!(failure.reason, reason, "{failure:?}");
+    }
+    assert_eq!(server.seen().len(), 1);
+    drop(sender);
+    assert_eq!(proxy.seen().await.len(), 1);
 }
 
 #[tokio::test]
