@@ -47,7 +47,7 @@ use crate::domain::tiers;
 
 use credentials::{Credentials, Grant, Token, Tokens};
 use failure::Way;
-use permission::Permissions;
+use permission::{Permissions, Turn};
 use resolver::Lookup;
 
 pub use client::{Settings, SetupError, registry_client};
@@ -113,7 +113,10 @@ impl Sender {
         let subscription = &attempt.subscription;
         let mut now = time.now;
         if let Some(origin) = &subscription.origin {
-            Box::pin(self.take_turn(subscription, origin, time)).await?;
+            let turn = Box::pin(self.take_turn(subscription, origin, time)).await?;
+            if let Turn::Refused(answer) = turn {
+                return Ok(answer);
+            }
             // It may have taken a while, and the signature tells when the request is made.
             now = time.passed();
         }
@@ -121,21 +124,23 @@ impl Sender {
         self.authorized(subscription, make, time).await.map(|(answer, _)| answer)
     }
 
-    /// Waits until the receiver's permission lets a request go.
+    /// Waits until the receiver's permission lets a request go, or returns with what the receiver says instead.
     async fn take_turn(
         &self,
         subscription: &Arc<Subscription>,
         origin: &str,
         time: Time,
-    ) -> Result<(), Failure> {
+    ) -> Result<Turn, Failure> {
         let Ok(permission) =
             self.permissions.0.find_or::<Infallible>(subscription, || Ok(Arc::default()));
         let make = || permission::request(&self.client, subscription.url.clone(), origin);
         let ask = self.authorized(subscription, make, time);
         let turn = timeout_at(time.deadline(), permission.turn(origin, time.deadline(), ask));
         let turn = turn.await.map_err(|_| failure::no_answer(time.timeout)).flatten()?;
-        sleep_until(turn).await;
-        Ok(())
+        if let Turn::At(instant) = turn {
+            sleep_until(instant).await;
+        }
+        Ok(turn)
     }
 
     /// Sends a request with its subscription's credentials. What is rare is boxed: a task for an attempt is as large as

@@ -35,6 +35,14 @@ impl fmt::Debug for Permissions {
 #[derive(Default)]
 pub(super) struct Permission(Mutex<Option<Granted>>);
 
+/// What a request that wants to be sent is told.
+pub(super) enum Turn {
+    /// It is its turn at this time.
+    At(Instant),
+    /// The receiver, asked for permission, wants to hear of nothing, for a while or ever: the attempt ends with this answer.
+    Refused(Answer),
+}
+
 struct Granted {
     /// The least time between two requests.
     pace: Duration,
@@ -43,7 +51,8 @@ struct Granted {
 }
 
 impl Permission {
-    /// Asks for the permission by `ask`, if it isn't there yet, and takes a turn; returns when it is.
+    /// Asks for the permission by `ask`, if it isn't there yet, and takes a turn; returns when it is, or what the receiver
+    /// answered instead.
     ///
     /// # Errors
     /// The failure that the attempt ends with: that of the request, or `auth` if there is no permission, or no turn before
@@ -53,12 +62,15 @@ impl Permission {
         origin: &str,
         deadline: Instant,
         ask: impl Future<Output = Result<(Answer, HeaderMap), Failure>>,
-    ) -> Result<Instant, Failure> {
+    ) -> Result<Turn, Failure> {
         let mut granted = self.0.lock().await;
         let granted = match &mut *granted {
             Some(granted) => granted,
             none => {
                 let (answer, headers) = ask.await?;
+                if is_of_the_endpoint(&answer) {
+                    return Ok(Turn::Refused(answer));
+                }
                 none.insert(read(origin, answer.status, &headers)?)
             }
         };
@@ -67,7 +79,17 @@ impl Permission {
             return Err(unauthorized("the rate that the receiver allows is used up"));
         }
         granted.next = turn + granted.pace;
-        Ok(turn)
+        Ok(Turn::At(turn))
+    }
+}
+
+/// Tells whether an answer says something of the endpoint and not of the permission: that it is gone, overloaded, or wants
+/// to be left alone. What follows is the same as if it had been said to a delivery; a success never ends here.
+fn is_of_the_endpoint(answer: &Answer) -> bool {
+    match answer.status {
+        200..=299 => false,
+        410 | 429 | 502..=504 => true,
+        _ => answer.retry_after.is_some(),
     }
 }
 

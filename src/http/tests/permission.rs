@@ -68,6 +68,37 @@ async fn without_permission_nothing_is_sent_and_the_next_attempt_asks_again() {
 }
 
 #[tokio::test]
+async fn an_answer_about_the_endpoint_itself_is_the_receivers() {
+    for (head, expect) in [
+        ("410 Gone", (410, None)),
+        ("429 Slow Down", (429, None)),
+        ("429 Slow Down\r\nretry-after: 7", (429, Some(7))),
+        ("502 Bad\r\nretry-after: 7", (502, Some(7))),
+        ("503 Busy\r\nretry-after: 7", (503, Some(7))),
+        ("504 Late", (504, None)),
+        ("403 No\r\nretry-after: 7", (403, Some(7))),
+    ] {
+        let mut server = Server::start(|_| answer(head, b"why")).await;
+        let (sender, attempt) = (sender(), attempt_at(&server, &json!({})));
+        for _ in 0..2 {
+            let answer = send(&sender, &attempt).await.end.expect("it is an answer");
+            let wish = answer.retry_after.map(|wish| wish.as_secs());
+            assert_eq!((answer.status, wish), expect, "{head}");
+            assert_eq!(answer.excerpt.as_deref(), Some("why"));
+        }
+        assert_eq!(methods(&server.seen()), ["OPTIONS", "OPTIONS"], "{head}");
+    }
+}
+
+#[tokio::test]
+async fn a_success_without_permission_is_no_delivery_whatever_it_wishes() {
+    let mut server = Server::start(|_| answer("200 OK\r\nretry-after: 7", b"")).await;
+    let failure = send(&sender(), &attempt_at(&server, &json!({}))).await.end.expect_err("none");
+    assert_eq!(failure.reason, Reason::Auth, "{failure:?}");
+    assert_eq!(methods(&server.seen()), ["OPTIONS"]);
+}
+
+#[tokio::test]
 async fn the_allowed_rate_is_kept() {
     // One a second: the second waits, and the third would wait beyond its deadline.
     let allowed = "webhook-allowed-origin: *\r\nwebhook-allowed-rate: 60";
