@@ -176,16 +176,20 @@ impl Sender {
     /// sent once more with a new one.
     async fn exchange_with_token(
         &self,
-        tokens: &Tokens,
+        tokens: &Arc<Tokens>,
         credentials: &ClientCredentials,
         make: impl Fn() -> Result<Request, Failure>,
         time: Time,
     ) -> Result<(Answer, HeaderMap), Failure> {
-        let grant =
-            Grant { client: &self.client, egress: &self.egress, way: self.way, credentials };
+        let grant = || Grant {
+            client: self.client.clone(),
+            egress: self.egress.clone(),
+            way: self.way,
+            credentials: credentials.clone(),
+        };
         let late = |_| failure::unauthorized("the token endpoint gave no token in time");
         let get = async |refused: Option<&Arc<Token>>| {
-            let got = timeout_at(time.deadline(), tokens.get(&grant, refused)).await;
+            let got = timeout_at(time.deadline(), tokens.get(grant, refused)).await;
             got.map_err(late).flatten()
         };
         let with = |token: &Token| {

@@ -19,7 +19,10 @@ use crate::domain::outcome::Reason;
 struct Provider {
     port: u16,
     issued: Arc<AtomicUsize>,
+    /// What the token endpoint was sent.
     requests: Arc<Mutex<Vec<String>>>,
+    /// What the receiver was shown.
+    shown: Arc<Mutex<Vec<String>>>,
     task: JoinHandle<()>,
 }
 
@@ -28,12 +31,17 @@ type Issue = fn(usize) -> (u16, String);
 
 impl Provider {
     async fn start(issue: Issue) -> Self {
+        Self::slow(Duration::ZERO, issue).await
+    }
+
+    /// Starts one whose token endpoint takes so long.
+    async fn slow(delay: Duration, issue: Issue) -> Self {
         let (listener, port) = listen().await;
-        let (issued, requests) =
-            (Arc::<AtomicUsize>::default(), Arc::<Mutex<Vec<String>>>::default());
-        let (count, log) = (issued.clone(), requests.clone());
+        let issued = Arc::<AtomicUsize>::default();
+        let [requests, shown] = [(); 2].map(|()| Arc::<Mutex<Vec<String>>>::default());
+        let (count, log, bearers) = (issued.clone(), requests.clone(), shown.clone());
         let handle = move |request: HttpRequest| {
-            let (count, log) = (count.clone(), log.clone());
+            let (count, log, bearers) = (count.clone(), log.clone(), bearers.clone());
             async move {
                 let (head, body) = request.into_parts();
                 let authorization = head.headers.get("authorization");
@@ -42,11 +50,13 @@ impl Provider {
                 let authorization = authorization.unwrap_or_default();
                 if head.uri.path() != "/token" {
                     let last = format!("Bearer token-{}", count.load(Ordering::SeqCst));
+                    bearers.lock().expect("no panic").push(authorization.clone());
                     return if authorization == last { 200 } else { 401 }.respond();
                 }
                 let body = to_bytes(axum::body::Body::new(body), 4096).await.expect("a short body");
                 let body = String::from_utf8(body.to_vec()).expect("ASCII");
                 log.lock().expect("no panic").push(format!("{authorization} {body}"));
+                tokio::time::sleep(delay).await;
                 let (status, text) = issue(count.fetch_add(1, Ordering::SeqCst) + 1);
                 (axum::http::StatusCode::from_u16(status).expect("a status"), text).into_response()
             }
@@ -55,15 +65,30 @@ impl Provider {
         let task = tokio::spawn(async move {
             axum::serve(listener, app).await.expect("it listens");
         });
-        Self { port, issued, requests, task }
+        Self { port, issued, requests, shown, task }
     }
 
     fn issued(&self) -> usize {
         self.issued.load(Ordering::SeqCst)
     }
 
+    /// Returns how often the token endpoint was asked.
+    fn asked(&self) -> usize {
+        self.requests.lock().expect("no panic").len()
+    }
+
+    /// Returns what the receiver was shown last.
+    fn last_shown(&self) -> String {
+        self.shown.lock().expect("no panic").last().cloned().unwrap_or_default()
+    }
+
     /// Returns an attempt at the receiver by a subscription with this provider's tokens.
     fn attempt(&self, more: &[(&str, &str)]) -> Attempt {
+        self.attempt_within("5s", more)
+    }
+
+    /// Returns one that has so much time.
+    fn attempt_within(&self, timeout: &str, more: &[(&str, &str)]) -> Attempt {
         let (url, token_url) = (self.url("/hooks"), self.url("/token"));
         let mut auth = json!({
             "type": "oauth2", "tokenUrl": token_url, "clientId": "id:1", "clientSecret": SECRET,
@@ -71,7 +96,7 @@ impl Provider {
         for (name, value) in more {
             auth[*name] = (*value).into();
         }
-        attempt(EVENT, &[], &json!({"url": url, "auth": auth, "timeout": "5s"}))
+        attempt(EVENT, &[], &json!({"url": url, "auth": auth, "timeout": timeout}))
     }
 
     fn url(&self, path: &str) -> String {
@@ -176,8 +201,21 @@ async fn a_refused_token_that_cannot_be_replaced_is_no_answer_of_the_receiver() 
 }
 
 #[tokio::test]
-async fn a_token_is_replaced_before_it_ends() {
-    // Of a second's life a tenth is left out; nobody waits for it here.
+async fn of_two_attempts_whose_token_is_refused_one_fetches_for_both() {
+    let provider = Provider::slow(Duration::from_millis(200), token).await;
+    let (attempt, sender) = (provider.attempt(&[]), sender());
+    assert!(send(&sender, &attempt).await.end.is_ok());
+    // The receiver doesn't take it any more.
+    provider.issued.fetch_add(1, Ordering::SeqCst);
+    let (one, other) = tokio::join!(send(&sender, &attempt), send(&sender, &attempt));
+    for attempted in [one, other] {
+        assert_eq!(attempted.end.map(|answer| answer.status), Ok(200));
+    }
+    assert_eq!(provider.asked(), 2);
+}
+
+#[tokio::test]
+async fn a_token_without_a_life_is_used_once() {
     let short = |count| {
         let text = json!({"access_token": format!("token-{count}"), "token_type": "bearer", "expires_in": "0"});
         (200, text.to_string())
@@ -188,6 +226,97 @@ async fn a_token_is_replaced_before_it_ends() {
         assert!(send(&sender, &attempt).await.end.is_ok());
         assert_eq!(provider.issued(), count);
     }
+}
+
+/// A token that lives for 100 s, of which the last 10 s are for its replacement.
+fn lasting(count: usize) -> (u16, String) {
+    let text = json!({"access_token": format!("token-{count}"), "token_type": "Bearer", "expires_in": 100});
+    (200, text.to_string())
+}
+
+async fn pass(seconds: u64) {
+    tokio::time::pause();
+    tokio::time::advance(Duration::from_secs(seconds)).await;
+    tokio::time::resume();
+}
+
+#[tokio::test]
+async fn a_token_is_replaced_before_it_ends_and_used_meanwhile() {
+    let provider = Provider::start(lasting).await;
+    let (attempt, sender) = (provider.attempt(&[]), sender());
+    let taken = async || assert!(send(&sender, &attempt).await.end.is_ok());
+    let begun = Instant::now();
+    taken().await;
+    pass(85).await;
+    taken().await;
+    assert_eq!((provider.last_shown().as_str(), provider.asked()), ("Bearer token-1", 1));
+    pass(6).await;
+    while provider.last_shown() != "Bearer token-2" {
+        taken().await;
+        assert!(begun.elapsed() < Duration::from_secs(100), "the first would have ended");
+    }
+    assert_eq!(provider.asked(), 2);
+}
+
+#[tokio::test]
+async fn a_token_whose_replacement_cannot_be_had_is_used_to_its_end() {
+    let once = |count| if count == 1 { lasting(1) } else { (500, String::new()) };
+    let provider = Provider::start(once).await;
+    let (attempt, sender) = (provider.attempt(&[]), sender());
+    let status = async || {
+        // The receiver takes the first, whatever was answered since.
+        provider.issued.store(1, Ordering::SeqCst);
+        send(&sender, &attempt).await.end.map(|answer| answer.status)
+    };
+    assert!(send(&sender, &attempt).await.end.is_ok());
+    pass(91).await;
+    while provider.asked() < 2 {
+        assert_eq!(status().await, Ok(200));
+    }
+    for _ in 0..3 {
+        let _ = status().await;
+        assert_eq!(provider.last_shown(), "Bearer token-1");
+    }
+    pass(10).await;
+    let failure = status().await.expect_err("it has ended");
+    let words = "no token from the token endpoint: it answered 500";
+    assert_eq!((failure.reason, &*failure.error), (Reason::Auth, words));
+}
+
+#[tokio::test]
+async fn a_provider_slower_than_an_attempt_gives_its_token_to_a_later_one() {
+    let provider = Provider::slow(Duration::from_millis(400), token).await;
+    let (attempt, sender) = (provider.attempt_within("200ms", &[]), sender());
+    let failure = send(&sender, &attempt).await.end.expect_err("its time is over");
+    let words = "the token endpoint gave no token in time";
+    assert_eq!((failure.reason, &*failure.error), (Reason::Auth, words));
+    let begun = Instant::now();
+    while send(&sender, &attempt).await.end.is_err() {
+        assert!(begun.elapsed() < PATIENCE, "there is no token");
+    }
+    assert_eq!((provider.last_shown().as_str(), provider.asked()), ("Bearer token-1", 1));
+}
+
+#[tokio::test]
+async fn a_provider_that_hangs_is_asked_once_at_a_time() {
+    let provider = Provider::slow(PATIENCE * 100, token).await;
+    let (attempt, sender) = (provider.attempt_within("200ms", &[]), sender());
+    let check = async || {
+        let attempted = send(&sender, &attempt).await;
+        assert!(attempted.latency < PATIENCE / 2, "{attempted:?}");
+        assert_eq!(attempted.end.expect_err("there is no token").reason, Reason::Auth);
+    };
+    for _ in 0..2 {
+        tokio::join!(check(), check());
+    }
+    assert_eq!(provider.asked(), 1);
+    // The request has its own deadline, behind which there is another.
+    pass(31).await;
+    while provider.asked() < 2 {
+        check().await;
+    }
+    tokio::join!(check(), check());
+    assert_eq!(provider.asked(), 2);
 }
 
 #[tokio::test]
