@@ -1,9 +1,9 @@
 //! Answers: the status, the wish to be left alone, and the beginning of what was said.
 
-use std::io::Read as _;
+use std::io::{self, Write};
+use std::ops::ControlFlow;
 
-use bytes::Bytes;
-use flate2::read::GzDecoder;
+use flate2::write::GzDecoder;
 use jiff::Timestamp;
 use reqwest::Response;
 use reqwest::header::{CONTENT_ENCODING, HeaderMap, HeaderValue, RETRY_AFTER};
@@ -13,9 +13,11 @@ use super::failure::too_many_headers;
 use super::text::printable;
 use crate::domain::outcome::{self, Answer, Failure};
 
-/// The bytes of a body after which no more is read and the connection is dropped. To read on would cost more than a
-/// new connection does. Nothing but an excerpt is ever unpacked.
-const BODY_MAX: usize = 16 << 10;
+/// The bytes of a body, unpacked, after which no more is read and the connection is dropped. To read on would cost more
+/// than a new connection does.
+pub(super) const BODY_MAX: usize = 16 << 10;
+/// The bytes of a packed body that are read, whatever they hold: what can't be packed gets a little larger.
+const PACKED_MAX: usize = BODY_MAX + (1 << 10);
 
 /// The most bytes of an excerpt.
 const EXCERPT_MAX: usize = 1024;
@@ -44,50 +46,89 @@ pub(super) async fn read(
     let retry_after = headers.get(RETRY_AFTER);
     let retry_after = retry_after.and_then(|value| value.to_str().ok());
     let retry_after = retry_after.and_then(|value| outcome::retry_after(value, now));
-    let excerpt = if status.is_success() {
-        consume(response, |_| {}).await;
-        None
-    } else {
-        Box::pin(excerpt(response, headers.get(CONTENT_ENCODING))).await
-    };
+    let keep = if status.is_success() { 0 } else { KEPT_MAX };
+    let kept = body(response, headers.get(CONTENT_ENCODING), keep).await;
+    let excerpt = Some(printable(&kept, EXCERPT_MAX)).filter(|text| !text.is_empty());
     Ok((Answer { status: status.as_u16(), retry_after, excerpt }, headers))
 }
 
-/// Nobody asks for compression, and some compress all the same. What is compressed otherwise than by gzip is no text.
-async fn excerpt(response: Response, coding: Option<&HeaderValue>) -> Option<Box<str>> {
-    let is_gzip = match coding.map(HeaderValue::as_bytes) {
-        None | Some(b"identity") => false,
-        Some(b"gzip" | b"x-gzip") => true,
-        Some(_) => {
-            consume(response, |_| {}).await;
-            return None;
+/// A body as it comes, unpacked.
+struct Body {
+    /// How many bytes of it came, at most [`BODY_MAX`].
+    length: usize,
+    /// Its beginning.
+    kept: Vec<u8>,
+    /// How many bytes of that are wanted.
+    keep: usize,
+}
+
+impl Body {
+    fn keeping(keep: usize) -> Self {
+        Self { length: 0, kept: Vec::new(), keep }
+    }
+}
+
+impl Write for Body {
+    /// # Errors
+    /// It is longer than bodies are read.
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let taken = bytes.len().min(BODY_MAX - self.length);
+        if taken < bytes.len() && taken == 0 {
+            return Err(io::ErrorKind::FileTooLarge.into());
         }
+        self.length += taken;
+        let room = self.keep - self.kept.len();
+        self.kept.extend_from_slice(&bytes[..taken.min(room)]);
+        Ok(taken)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Reads a body as far as bodies are read, and returns its beginning. Nobody asks for compression, and some compress all
+/// the same; what is compressed otherwise than by gzip is no text, and nothing of it is kept.
+async fn body(response: Response, coding: Option<&HeaderValue>, keep: usize) -> Vec<u8> {
+    let keep = match coding.map(HeaderValue::as_bytes) {
+        None | Some(b"identity") => keep,
+        Some(b"gzip" | b"x-gzip") => return Box::pin(unzipped(response, keep)).await,
+        Some(_) => 0,
     };
-    let kept_max = if is_gzip { BODY_MAX } else { KEPT_MAX };
-    let mut kept = Vec::new();
+    let mut body = Body::keeping(keep);
+    consume(response, |chunk| go_on(body.write_all(chunk))).await;
+    body.kept
+}
+
+/// Reads a body that is packed; what is broken ends where it breaks.
+async fn unzipped(response: Response, keep: usize) -> Vec<u8> {
+    let mut body = Body::keeping(keep);
+    let mut decoder = GzDecoder::new(&mut body);
+    let mut room = PACKED_MAX;
     consume(response, |chunk| {
-        let room = kept_max - kept.len();
-        kept.extend_from_slice(&chunk[..room.min(chunk.len())]);
+        let taken = room.min(chunk.len());
+        room -= taken;
+        // What it keeps back counts as well.
+        let written = decoder.write_all(&chunk[..taken]).and_then(|()| decoder.flush());
+        if taken < chunk.len() { ControlFlow::Break(()) } else { go_on(written) }
     })
     .await;
-    let kept = if is_gzip { unzipped(&kept) } else { kept };
-    Some(printable(&kept, EXCERPT_MAX)).filter(|text| !text.is_empty())
+    drop(decoder);
+    body.kept
 }
 
-/// Unpacks as much as an excerpt needs, however much more is packed into it; what is broken ends where it breaks.
-pub(super) fn unzipped(packed: &[u8]) -> Vec<u8> {
-    let mut text = Vec::new();
-    // An error leaves what came before it.
-    let _ = GzDecoder::new(packed).take(KEPT_MAX as u64).read_to_end(&mut text);
-    text
+fn go_on(written: io::Result<()>) -> ControlFlow<()> {
+    if written.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
 }
 
-/// Hands out a body's chunks until it ends, breaks off or is long enough.
-pub(super) async fn consume(mut response: Response, mut take: impl FnMut(&Bytes)) {
-    let mut length = 0;
-    while length < BODY_MAX {
-        let Ok(Some(chunk)) = response.chunk().await else { break };
-        length += chunk.len();
-        take(&chunk);
+/// Hands out a body's chunks until it ends, breaks off or nobody wants more of it.
+pub(super) async fn consume(
+    mut response: Response,
+    mut take: impl FnMut(&[u8]) -> ControlFlow<()>,
+) {
+    while let Ok(Some(chunk)) = response.chunk().await {
+        if take(&chunk).is_break() {
+            break;
+        }
     }
 }

@@ -3,6 +3,7 @@
 //! The request is a task of its own with a deadline of its own, as a name's lookup is: a provider that takes longer than
 //! an attempt has time gives its token to a later attempt, and one that hangs is asked once at a time, however many wait.
 
+use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ use crate::domain::egress::Egress;
 use crate::domain::outcome::Failure;
 use crate::domain::secret::Secret;
 use crate::domain::subscription::{ClientAuthentication, ClientCredentials};
-use crate::http::answer::consume;
+use crate::http::answer::{BODY_MAX, consume};
 use crate::http::client;
 use crate::http::failure::{Way, classify, unauthorized};
 use crate::http::request::secret_value;
@@ -273,8 +274,13 @@ fn encoded(text: &str) -> Zeroizing<String> {
 
 /// Reads the body, as far as bodies are read.
 async fn body(response: Response) -> Zeroizing<Vec<u8>> {
-    let mut body = Zeroizing::new(Vec::new());
-    consume(response, |chunk| body.extend_from_slice(chunk)).await;
+    let mut body = Zeroizing::new(Vec::with_capacity(BODY_MAX));
+    consume(response, |chunk| {
+        let room = BODY_MAX - body.len();
+        body.extend_from_slice(&chunk[..room.min(chunk.len())]);
+        if chunk.len() > room { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    })
+    .await;
     body
 }
 

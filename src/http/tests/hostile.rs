@@ -90,7 +90,6 @@ async fn a_gzip_bomb_is_unpacked_as_far_as_an_excerpt_goes() {
         ))
     };
     let bomb = gzip(&vec![b'x'; 10 << 20]);
-    assert_eq!(super::answer::unzipped(&bomb).len(), 1027);
     check(answer("gzip", &bomb), Ok((500, Some("x".repeat(1024))))).await;
     check(answer("gzip", &gzip(b"no such hook")), Ok((500, Some("no such hook".into())))).await;
     check(answer("gzip", b"not packed"), Ok((500, None))).await;
