@@ -1,7 +1,13 @@
 //! What comes back.
 
-use super::server::{Reply, Server, answer, with_length};
+use std::io::Write as _;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+
+use super::server::{Reply, Server, answer, endless, with_length};
 use super::*;
+use crate::domain::outcome::Reason;
 
 /// Checks what an answer is read as: its status, the seconds of `Retry-After`, and the excerpt.
 async fn check(reply: Reply, expect: (u16, Option<u64>, Option<&str>)) {
@@ -21,15 +27,18 @@ async fn a_success_has_no_excerpt() {
 #[tokio::test]
 async fn a_redirect_is_an_answer_and_its_location_is_not_asked() {
     for status in [301, 302, 303, 307, 308] {
-        let reply = |port| {
-            let head = format!("{status} Elsewhere\r\nlocation: http://127.0.0.1:{port}/other");
-            answer(&head, b"")
-        };
-        let mut server = Server::start(reply).await;
-        let attempted = send_to(&sender(), &url("http", server.port)).await;
-        assert_eq!(attempted.end.map(|answer| answer.status), Ok(status));
-        let lines: Vec<_> = server.seen().into_iter().map(|seen| seen.line).collect();
-        assert_eq!(lines, ["POST /hooks?token=hunter2 HTTP/1.1"]);
+        // The second leads round and round.
+        for path in ["/other", "/hooks?token=hunter2"] {
+            let reply = |port| {
+                let place = format!("http://127.0.0.1:{port}{path}");
+                answer(&format!("{status} Elsewhere\r\nlocation: {place}"), b"")
+            };
+            let mut server = Server::start(reply).await;
+            let attempted = send_to(&sender(), &url("http", server.port)).await;
+            assert_eq!(attempted.end.map(|answer| answer.status), Ok(status));
+            let lines: Vec<_> = server.seen().into_iter().map(|seen| seen.line).collect();
+            assert_eq!(lines, ["POST /hooks?token=hunter2 HTTP/1.1"]);
+        }
     }
 }
 
@@ -78,13 +87,49 @@ async fn a_body_that_breaks_off_leaves_the_answer_as_it_is() {
 #[tokio::test]
 async fn an_endless_body_ends_after_16_kib() {
     for status in ["200 OK", "500 Oops"] {
-        let server = Server::start(|_| Reply::Endless(with_length(status, 1 << 40, b""))).await;
+        let server = Server::start(|_| endless(with_length(status, 1 << 40, b""))).await;
         let attempted = send_to(&sender(), &url("http", server.port)).await;
         let answer = attempted.end.expect("there is an answer");
         assert_eq!(answer.excerpt.map_or(0, |text| text.len()) % 1024, 0);
         // What the sockets' buffers took is the kernel's and bounded by it.
         assert!(server.sent() < 32 << 20, "{}", server.sent());
     }
+}
+
+/// Packs bytes by gzip without ending it.
+fn begun_gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut packed = GzEncoder::new(Vec::new(), Compression::best());
+    packed.write_all(bytes).expect("memory takes it");
+    packed.flush().expect("memory takes it");
+    packed.get_ref().clone()
+}
+
+#[tokio::test]
+async fn a_body_is_read_to_16_kib_as_it_is_or_unpacked() {
+    /// Checks whether an attempt waits for the rest of a body that says it is longer.
+    async fn check(coding: &str, status: u16, body: &[u8], is_enough: bool) {
+        let head = format!("{status} So\r\ncontent-encoding: {coding}");
+        let server = Server::start(|_| Reply::Stall(with_length(&head, 1 << 30, body))).await;
+        let timeout = if is_enough { "20s" } else { "300ms" };
+        let changes = json!({"url": url("http", server.port), "timeout": timeout});
+        let end = send(&sender(), &attempt(EVENT, &[], &changes)).await.end;
+        let end = end.map(|answer| answer.status).map_err(|failure| failure.reason);
+        let expect = if is_enough { Ok(status) } else { Err(Reason::Timeout) };
+        assert_eq!(end, expect, "{coding} {status} {}", body.len());
+    }
+    let longer = vec![b'x'; (16 << 10) + 1];
+    let enough = &longer[1..];
+    for status in [200, 500] {
+        check("identity", status, enough, false).await;
+        check("identity", status, &longer, true).await;
+        check("br", status, enough, false).await;
+        check("br", status, &longer, true).await;
+        check("gzip", status, &begun_gzip(enough), false).await;
+        check("gzip", status, &begun_gzip(&longer), true).await;
+    }
+    // A head of gzip that has a name without an end unpacks to nothing.
+    let head = [0x1f, 0x8b, 8, 8, 0, 0, 0, 0, 0, 3];
+    check("gzip", 500, &[&head, &[b'x'; 17 << 10][..]].concat(), true).await;
 }
 
 #[tokio::test]

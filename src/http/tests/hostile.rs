@@ -5,14 +5,29 @@ use std::io::Write as _;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio_rustls::TlsAcceptor;
+use tokio::net::TcpListener;
+use tokio_rustls::rustls::ServerConfig;
 
-use super::server::{Reply, Server, certificate, listen, tls, tls_of, with_length};
+use super::server::http2::{HEADERS, frame};
+use super::server::{
+    Reply, Server, certificate, endless, listen, read_h2_request, tls, tls_of, with_length,
+};
 use super::*;
 use crate::domain::outcome::Reason;
 
 /// What an attempt came to: its status and excerpt, or its reason and words.
 type End = Result<(u16, Option<String>), (Reason, String)>;
+
+/// The types of frames, and the flag of headers that are whole: RFC 9113, section 6.
+const DATA: u8 = 0;
+const PRIORITY: u8 = 2;
+const RST_STREAM: u8 = 3;
+const SETTINGS: u8 = 4;
+const PUSH_PROMISE: u8 = 5;
+const PING: u8 = 6;
+const WINDOW_UPDATE: u8 = 8;
+const CONTINUATION: u8 = 9;
+const END_HEADERS: u8 = 4;
 
 /// The deadline of these attempts; nothing takes much longer.
 const TIMEOUT: Duration = Duration::from_millis(500);
@@ -40,8 +55,8 @@ fn failed(reason: Reason, error: &str) -> End {
 #[tokio::test]
 async fn endless_headers_are_not_taken() {
     let expect = || failed(Reason::Protocol, "message head is too large");
-    check(Reply::Endless(b"HTTP/1.1 200 OK\r\nx".to_vec()), expect()).await;
-    check(Reply::Endless(b"HTTP/1.1 200 OK\r\nx: y".to_vec()), expect()).await;
+    check(endless(b"HTTP/1.1 200 OK\r\nx".to_vec()), expect()).await;
+    check(endless(b"HTTP/1.1 200 OK\r\nx: y".to_vec()), expect()).await;
     let header = format!("x: {}\r\n", "y".repeat(1000));
     let many = format!("HTTP/1.1 200 OK\r\n{}content-length: 0\r\n\r\n", header.repeat(40));
     let words = "an answer of status 200 has more than 32 KiB of headers";
@@ -136,23 +151,26 @@ async fn certificates_that_prove_nothing_are_failures_of_tls() {
     }
 }
 
-/// Sends the usual event to an HTTP/2 server that sends its settings and then these bytes over and over.
-async fn flooded_by(frame: &'static [u8]) -> End {
-    let (config, certificate) = tls("h2");
-    let (listener, port) = listen().await;
-    let server = tokio::spawn(async move {
+/// What an HTTP/2 server sends behind a request: some frames once, and one over and over.
+#[derive(Clone)]
+pub struct Flood {
+    name: &'static str,
+    once: Vec<u8>,
+    forever: Vec<u8>,
+}
+
+impl Flood {
+    /// Floods one connection; ends when the client has closed it.
+    pub async fn serve(self, listener: TcpListener, tls: ServerConfig) {
         let (stream, _) = listener.accept().await.expect("it listens");
-        let acceptor = TlsAcceptor::from(Arc::new(config));
-        let stream = acceptor.accept(stream).await.expect("it is trusted");
-        let (mut reader, mut writer) = tokio::io::split(stream);
+        let (mut reader, mut writer) = tokio::io::split(read_h2_request(stream, tls).await);
         let drain = async {
             let mut scratch = [0; 4096];
             while reader.read(&mut scratch).await.is_ok_and(|count| count > 0) {}
         };
         let flood = async {
-            // An empty frame of settings.
-            writer.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).await?;
-            let frames = frame.repeat(64);
+            writer.write_all(&self.once).await?;
+            let frames = self.forever.repeat(8192_usize.div_ceil(self.forever.len()));
             loop {
                 writer.write_all(&frames).await?;
                 writer.flush().await?;
@@ -162,36 +180,69 @@ async fn flooded_by(frame: &'static [u8]) -> End {
             () = drain => Ok(()),
             end = flood => end,
         };
-        // The client has closed.
+        // Either way it is the client that has ended it.
         drop(ended);
-    });
-    let sender = trusting(certificate);
-    let end = end_of(&sender, &url("https", port)).await;
-    // Its connections close with it.
-    drop(sender);
-    tokio::time::timeout(PATIENCE, server).await.expect("it ends").expect("it doesn't panic");
-    end
+    }
+}
+
+/// Every kind of frame (RFC 9113, section 6) that a server may flood a request with, and what an attempt comes to.
+pub fn floods() -> Vec<(Flood, Result<u16, Reason>)> {
+    // `:status: 200`: RFC 7541, appendix A.
+    const OK: &[u8] = &[0x88];
+    let number = |number: u32| number.to_be_bytes();
+    let kilobyte = [b'y'; 1024];
+    let ok = || frame(HEADERS, END_HEADERS, 1, OK);
+    // The same, and the beginning of a value of 2 MiB.
+    let long = || frame(HEADERS, 0, 1, &[OK, &[0x00, 1, b'x', 0x7f, 0x81, 0xff, 0x7f]].concat());
+    let interim = frame(HEADERS, END_HEADERS, 1, &[0x08, 3, b'1', b'0', b'3']);
+    let promise = frame(PUSH_PROMISE, END_HEADERS, 1, &[0, 0, 0, 2, 0x82]);
+    let behind = |once, name, forever, end| (Flood { name, once, forever }, end);
+    let only = |name, forever, end| (Flood { name, once: Vec::new(), forever }, end);
+    let (hung, broken) = (Err(Reason::Timeout), Err(Reason::Protocol));
+    vec![
+        behind(ok(), "data", frame(DATA, 0, 1, &kilobyte), Ok(200)),
+        behind(ok(), "empty data", frame(DATA, 0, 1, &[]), Ok(200)),
+        only("data before headers", frame(DATA, 0, 1, &kilobyte), broken),
+        only("data that is too large", frame(DATA, 0, 1, &[0; 20_000]), broken),
+        only("headers", frame(HEADERS, 0, 1, OK), broken),
+        only("interim headers", interim, hung),
+        behind(long(), "continuation", frame(CONTINUATION, 0, 1, &kilobyte), broken),
+        behind(long(), "short continuation", frame(CONTINUATION, 0, 1, b"y"), broken),
+        behind(long(), "empty continuation", frame(CONTINUATION, 0, 1, &[]), broken),
+        only("continuation of nothing", frame(CONTINUATION, 0, 1, OK), broken),
+        only("priority", frame(PRIORITY, 0, 1, &[0, 0, 0, 0, 1]), hung),
+        only("reset", frame(RST_STREAM, 0, 1, &number(2)), Err(Reason::Reset)),
+        only("settings", frame(SETTINGS, 0, 0, &[]), hung),
+        only("push promise", promise, broken),
+        only("ping", frame(PING, 0, 0, &[7; 8]), hung),
+        only("window update", frame(WINDOW_UPDATE, 0, 0, &number(1)), hung),
+        only("window update of the stream", frame(WINDOW_UPDATE, 0, 1, &number(1)), hung),
+        only("large window update", frame(WINDOW_UPDATE, 0, 0, &number(u32::MAX >> 1)), broken),
+        only("unknown", frame(0xfa, 0, 1, &kilobyte), hung),
+    ]
 }
 
 #[tokio::test]
-async fn floods_of_http2_frames_end_with_the_attempt() {
-    // RFC 9113, section 6: length, type, flags, stream; then the payload.
-    let floods: [&'static [u8]; 5] = [
-        // PING
-        &[0, 0, 8, 6, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8],
-        // SETTINGS
-        &[0, 0, 0, 4, 0, 0, 0, 0, 0],
-        // CONTINUATION of nothing
-        &[0, 0, 1, 9, 0, 0, 0, 0, 1, 0x88],
-        // HEADERS without an end, for the first stream
-        &[0, 0, 1, 1, 0, 0, 0, 0, 1, 0x88],
-        // RST_STREAM for the first stream
-        &[0, 0, 4, 3, 0, 0, 0, 0, 1, 0, 0, 0, 2],
-    ];
-    for flood in floods {
-        let (reason, error) = flooded_by(flood).await.expect_err("there is no answer");
-        let expected = matches!(reason, Reason::Timeout | Reason::Protocol | Reason::Reset);
-        assert!(expected, "{reason:?} {error}");
+async fn floods_of_http2_frames_end_with_the_attempt_and_their_connections_soon() {
+    for (flood, expect) in floods() {
+        let name = flood.name;
+        let (config, certificate) = tls("h2");
+        let (listener, port) = listen().await;
+        let server = tokio::spawn(flood.serve(listener, config));
+        let sender = trusting(certificate);
+        let end = end_of(&sender, &url("https", port)).await;
+        let end = end.map(|(status, _)| status).map_err(|(reason, _)| reason);
+        assert_eq!(end, expect, "{name}");
+        if matches!(end, Err(Reason::Timeout | Reason::Reset)) {
+            // What keeps to the protocol loses its connection when that has lain idle.
+            for _ in 0..2 {
+                tokio::time::pause();
+                tokio::time::advance(Duration::from_secs(60)).await;
+                tokio::time::resume();
+            }
+        }
+        let ended = tokio::time::timeout(PATIENCE, server).await;
+        ended.unwrap_or_else(|_| panic!("{name} goes on")).expect("it doesn't panic");
     }
 }
 

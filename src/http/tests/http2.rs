@@ -1,12 +1,14 @@
 //! HTTP/2, which a server chooses by ALPN.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use axum::http::Response;
 use h2::Reason as Code;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_rustls::TlsAcceptor;
 
-use super::server::http2::Stream;
-use super::server::{listen, serve_h2, tls};
+use super::server::http2::{HEADERS, Stream, frame};
+use super::server::{listen, read_h2_request, serve_h2, tls};
 use super::*;
 use crate::domain::outcome::Reason;
 
@@ -106,6 +108,69 @@ async fn a_token_is_asked_for_again_when_the_request_was_not_processed() {
     let attempted = send(&trusting(certificate), &attempt).await;
     assert_eq!(attempted.end.map(|answer| answer.status), Ok(200));
     server.abort();
+}
+
+/// RFC 9113, section 6.8.
+fn go_away(last: u32, code: Code) -> Vec<u8> {
+    let payload = [last.to_be_bytes(), u32::from(code).to_be_bytes()].concat();
+    frame(7, 0, 0, &payload)
+}
+
+/// Makes one attempt at a server that answers each connection's request with these bytes, and closes it. Returns what it
+/// came to, and how many requests there were.
+async fn end_after<const N: usize>(replies: [Vec<u8>; N]) -> (Result<u16, Reason>, usize) {
+    let (config, certificate) = tls("h2");
+    let (listener, port) = listen().await;
+    let requests = Arc::<AtomicUsize>::default();
+    let seen = requests.clone();
+    let server = tokio::spawn(async move {
+        for reply in replies {
+            let (stream, _) = listener.accept().await.expect("it listens");
+            let mut stream = read_h2_request(stream, config.clone()).await;
+            seen.fetch_add(1, Ordering::SeqCst);
+            stream.write_all(&reply).await.expect("it is taken");
+            stream.shutdown().await.expect("it is taken");
+            // Until the client closes.
+            let _ = stream.read_to_end(&mut Vec::new()).await;
+        }
+        // Nobody answers another connection.
+        std::future::pending::<()>().await;
+    });
+    let changes = json!({"url": url("https", port), "timeout": "5s"});
+    let attempted = send(&trusting(certificate), &attempt(EVENT, &[], &changes)).await;
+    server.abort();
+    let end = attempted.end.map(|answer| answer.status).map_err(|failure| failure.reason);
+    (end, requests.load(Ordering::SeqCst))
+}
+
+#[tokio::test]
+async fn a_server_that_goes_away_without_having_processed_the_request_is_sent_it_again() {
+    // `:status: 200`: RFC 7541, appendix A; the end of headers and stream.
+    let ok = frame(HEADERS, 0x5, 1, &[0x88]);
+    let gone = go_away(0, Code::NO_ERROR);
+    assert_eq!(end_after([gone.clone(), ok.clone()]).await, (Ok(200), 2));
+    assert_eq!(end_after([gone.clone(), gone.clone(), ok.clone()]).await, (Ok(200), 3));
+    assert_eq!(
+        end_after([gone.clone(), gone.clone(), gone, ok.clone()]).await,
+        (Err(Reason::Reset), 3)
+    );
+    // One that goes away with the request in hand answers it.
+    let last = [go_away(1, Code::NO_ERROR), ok].concat();
+    assert_eq!(end_after([last]).await, (Ok(200), 1));
+}
+
+#[tokio::test]
+async fn a_request_that_may_have_been_processed_is_not_sent_again() {
+    for reply in [
+        go_away(1, Code::NO_ERROR),
+        go_away(0, Code::INTERNAL_ERROR),
+        go_away(1, Code::INTERNAL_ERROR),
+        go_away(0, Code::ENHANCE_YOUR_CALM),
+        frame(3, 0, 1, &u32::from(Code::INTERNAL_ERROR).to_be_bytes()),
+        Vec::new(),
+    ] {
+        assert_eq!(end_after([reply.clone()]).await, (Err(Reason::Reset), 1), "{reply:?}");
+    }
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ mod egress;
 mod failures;
 mod hostile;
 mod http2;
+mod memory;
 mod permission;
 mod proxy;
 mod requests;

@@ -14,6 +14,7 @@ use tokio_rustls::rustls::crypto::aws_lc_rs;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
 use tokio_rustls::rustls::server::WantsServerCert;
 use tokio_rustls::rustls::{ConfigBuilder, ServerConfig, WantsVerifier};
+use tokio_rustls::server::TlsStream;
 
 /// What a server does once it has read a request.
 #[derive(Clone)]
@@ -24,8 +25,8 @@ pub enum Reply {
     Last(Vec<u8>),
     /// It sends these bytes, and then nothing.
     Stall(Vec<u8>),
-    /// It sends these bytes, and then `x` as long as it is let.
-    Endless(Vec<u8>),
+    /// It sends these bytes, and then the others over and over as long as it is let.
+    Endless(Vec<u8>, Vec<u8>),
     /// It sends these bytes, and then `x` again and again, one at a time.
     Drip(Vec<u8>),
 }
@@ -39,6 +40,11 @@ pub fn answer(head: &str, body: &[u8]) -> Reply {
 pub fn with_length(head: &str, length: usize, body: &[u8]) -> Vec<u8> {
     let head = format!("HTTP/1.1 {head}\r\ncontent-length: {length}\r\n\r\n");
     [head.as_bytes(), body].concat()
+}
+
+/// Returns an answer that begins with these bytes and goes on with `x`.
+pub fn endless(begin: Vec<u8>) -> Reply {
+    Reply::Endless(begin, vec![b'x'; 4096])
 }
 
 /// A request as it came over the wire.
@@ -143,12 +149,12 @@ async fn serve(
         let (Reply::Bytes(bytes)
         | Reply::Last(bytes)
         | Reply::Stall(bytes)
-        | Reply::Endless(bytes)
+        | Reply::Endless(bytes, _)
         | Reply::Drip(bytes)) = &reply;
         if stream.write_all(bytes).await.is_err() || stream.flush().await.is_err() {
             return;
         }
-        match reply {
+        match &reply {
             Reply::Bytes(_) => {}
             Reply::Last(_) => return,
             Reply::Stall(_) => std::future::pending().await,
@@ -158,9 +164,9 @@ async fn serve(
                 }
                 return;
             }
-            Reply::Endless(_) => {
-                while let Ok(count) = stream.write(&[b'x'; 4096]).await {
-                    written.fetch_add(count, Ordering::SeqCst);
+            Reply::Endless(_, more) => {
+                while stream.write_all(more).await.is_ok() {
+                    written.fetch_add(more.len(), Ordering::SeqCst);
                 }
                 return;
             }
@@ -241,10 +247,40 @@ pub async fn serve_h2(
     }
 }
 
+/// Takes a connection and reads HTTP/2 from it by hand until a request's headers have come, as stream 1; the settings that
+/// the client waits for are sent.
+pub async fn read_h2_request(stream: TcpStream, tls: ServerConfig) -> TlsStream<TcpStream> {
+    let acceptor = TlsAcceptor::from(Arc::new(tls));
+    let mut stream = acceptor.accept(stream).await.expect("it is trusted");
+    stream.write_all(&http2::frame(4, 0, 0, &[])).await.expect("it is taken");
+    stream.flush().await.expect("it is taken");
+    // RFC 9113, section 3.4.
+    stream.read_exact(&mut [0; 24]).await.expect("a connection has a preface");
+    loop {
+        let mut head = [0; 9];
+        stream.read_exact(&mut head).await.expect("a frame has a head");
+        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+        stream.read_exact(&mut vec![0; length as usize]).await.expect("a frame is whole");
+        if head[3] == http2::HEADERS {
+            return stream;
+        }
+    }
+}
+
 /// The types of an HTTP/2 server's side.
 pub mod http2 {
     /// A request and the place for its answer.
     pub type Stream = (Request, h2::server::SendResponse<bytes::Bytes>);
+    /// The type of frames that hold headers.
+    pub const HEADERS: u8 = 1;
+
+    /// Writes a frame: RFC 9113, section 4.1.
+    pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+        let length = u32::try_from(payload.len()).expect("a short payload").to_be_bytes();
+        let head = [length[1], length[2], length[3], kind, flags];
+        [&head, &stream.to_be_bytes()[..], payload].concat()
+    }
+
     /// A request whose body isn't read.
     pub type Request = axum::http::Request<h2::RecvStream>;
 }
