@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use tokio::net::TcpListener;
 
 use crate::domain::signature::{
-    Rejected, SchemeKind, WEBHOOK_ID, WEBHOOK_TIMESTAMP, verify_github, verify_standard,
+    Rejected, Scheme, SchemeKind, WEBHOOK_ID, WEBHOOK_TIMESTAMP, verify_github, verify_standard,
     verify_stripe, verify_x_webhook,
 };
 
@@ -79,18 +79,26 @@ impl From<StatusCode> for Reply {
     }
 }
 
+/// What signatures are verified with.
+#[derive(Clone, Default)]
+pub struct Verifier {
+    /// The secrets, or public keys, of which one must have signed; without any, no signature is checked.
+    pub secrets: Vec<String>,
+    /// The schemes of a sender that names their headers by itself; they are looked for before the usual ones.
+    pub schemes: Vec<Scheme>,
+}
+
 struct Endpoint {
-    secrets: Vec<String>,
+    verifier: Verifier,
     answer: Answer,
 }
 
-/// Answers requests on any path until the runtime ends. A signature holds if it does with one of the secrets; without any,
-/// none is checked.
+/// Answers requests on any path until the runtime ends.
 ///
 /// # Errors
 /// The listener failed.
-pub async fn serve(listener: TcpListener, secrets: Vec<String>, answer: Answer) -> io::Result<()> {
-    let endpoint = Arc::new(Endpoint { secrets, answer });
+pub async fn serve(listener: TcpListener, verifier: Verifier, answer: Answer) -> io::Result<()> {
+    let endpoint = Arc::new(Endpoint { verifier, answer });
     axum::serve(listener, Router::new().fallback(receive).with_state(endpoint)).await
 }
 
@@ -106,7 +114,7 @@ async fn receive(State(endpoint): State<Arc<Endpoint>>, request: Request) -> imp
         id: text("webhook-id"),
         event_type: text("x-webhook-event"),
         attempt: header(&head.headers, "x-webhook-attempt").parse().unwrap_or(0),
-        signature: endpoint.verify(&head.headers, &body),
+        signature: endpoint.verifier.verify(&head.headers, &body, Timestamp::now()),
         body,
     };
     let reply = (endpoint.answer)(&received);
@@ -122,39 +130,46 @@ async fn receive(State(endpoint): State<Arc<Endpoint>>, request: Request) -> imp
     response
 }
 
-impl Endpoint {
-    fn verify(&self, headers: &HeaderMap, body: &[u8]) -> Signature {
-        let judged = self.secrets.iter().map(|secret| judge(secret, headers, body));
+impl Verifier {
+    /// Verifies the signature of a request.
+    pub fn verify(&self, headers: &HeaderMap, body: &[u8], now: Timestamp) -> Signature {
+        let judged = self.secrets.iter().map(|secret| self.judge(secret, headers, body, now));
         match judged.reduce(Result::or) {
             None => Signature::Unchecked,
             Some(Ok(())) => Signature::Verified,
             Some(Err(rejected)) => Signature::Rejected(rejected),
         }
     }
-}
 
-/// Verifies the signature of the first scheme whose usual header is there; `standard`, which says most, comes first.
-fn judge(secret: &str, headers: &HeaderMap, body: &[u8]) -> Result<(), Rejected> {
-    let now = Timestamp::now();
-    let value = |name| headers.get(name).and_then(|value| value.to_str().ok());
-    let of = |kind: SchemeKind| value(kind.default_header());
-    let standard = of(SchemeKind::Standard).map(|list| {
-        let [id, timestamp] =
-            [WEBHOOK_ID, WEBHOOK_TIMESTAMP].map(|name| value(name).unwrap_or_default());
-        verify_standard(secret, id, timestamp, list, body, now, TOLERANCE)
-    });
-    // A public key verifies `standard`, and no other scheme has one.
-    let others = if secret.starts_with("whpk_") || secret.starts_with("whsk_") {
-        [None, None, None]
-    } else {
-        [
-            of(SchemeKind::XWebhook).map(|hex| verify_x_webhook(secret, hex, body)),
-            of(SchemeKind::Github).map(|value| verify_github(secret, value, body)),
-            of(SchemeKind::Stripe).map(|list| verify_stripe(secret, list, body, now, TOLERANCE)),
-        ]
-    };
-    let judged = std::iter::once(standard).chain(others).flatten().next();
-    judged.unwrap_or(Err(Rejected::Signature))
+    /// Verifies the signature of the first scheme whose header is there.
+    fn judge(
+        &self,
+        secret: &str,
+        headers: &HeaderMap,
+        body: &[u8],
+        now: Timestamp,
+    ) -> Result<(), Rejected> {
+        let value = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+        // A public key verifies `standard`, and no other scheme has one.
+        let is_of_a_pair = secret.starts_with("whpk_") || secret.starts_with("whsk_");
+        let usual = SchemeKind::ALL.map(Scheme::new);
+        let mut schemes = self.schemes.iter().chain(&usual);
+        let signed = schemes.find_map(|scheme| {
+            let fits = !is_of_a_pair || scheme.kind().takes_ed25519();
+            Some((scheme.kind(), value(scheme.header()).filter(|_| fits)?))
+        });
+        let (kind, signature) = signed.ok_or(Rejected::Signature)?;
+        match kind {
+            SchemeKind::Standard => {
+                let [id, timestamp] =
+                    [WEBHOOK_ID, WEBHOOK_TIMESTAMP].map(|name| value(name).unwrap_or_default());
+                verify_standard(secret, id, timestamp, signature, body, now, TOLERANCE)
+            }
+            SchemeKind::XWebhook => verify_x_webhook(secret, signature, body),
+            SchemeKind::Github => verify_github(secret, signature, body),
+            SchemeKind::Stripe => verify_stripe(secret, signature, body, now, TOLERANCE),
+        }
+    }
 }
 
 fn header<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {

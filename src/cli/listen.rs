@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::header::{LOCATION, RETRY_AFTER};
-use axum::http::{HeaderValue, StatusCode};
+use axum::http::{HeaderName, HeaderValue, StatusCode};
 use clap::Args;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
@@ -13,7 +13,8 @@ use url::form_urlencoded;
 
 use super::Failure;
 use crate::config::parse_duration;
-use crate::receiver::{self, Received, Reply, Signature};
+use crate::domain::signature::{Scheme, SchemeKind};
+use crate::receiver::{self, Received, Reply, Signature, Verifier};
 
 /// What the endpoint is like.
 #[derive(Args)]
@@ -35,6 +36,10 @@ pub struct Listen {
         value_name = "SECRET"
     )]
     secrets: Vec<String>,
+    /// The header that a scheme's signature stands in if the sender gives it a name of its own, such as
+    /// stripe=acme-signature; may be repeated. The schemes are standard, x-webhook, github and stripe
+    #[arg(long = "signature-header", value_name = "SCHEME=NAME", value_parser = scheme)]
+    schemes: Vec<Scheme>,
     /// Print bodies as well
     #[arg(long)]
     bodies: bool,
@@ -69,6 +74,15 @@ fn location(text: &str) -> Result<HeaderValue, String> {
     HeaderValue::from_str(text).map_err(|_| "can't stand in a header".to_owned())
 }
 
+/// Reads a scheme and the name of its header.
+fn scheme(text: &str) -> Result<Scheme, String> {
+    let (kind, name) = text.split_once('=').unwrap_or((text, ""));
+    let kind = SchemeKind::named(kind)
+        .ok_or_else(|| format!("must begin with one of {} and `=`", SchemeKind::NAMES))?;
+    let name = name.parse::<HeaderName>().map_err(|_| "must have a header's name behind `=`")?;
+    Ok(Scheme::with_header(kind, name.as_str().to_owned()))
+}
+
 /// Listens until the process ends.
 ///
 /// # Errors
@@ -87,8 +101,14 @@ pub fn run(listen: &Listen) -> Result<(), Failure> {
         }
         reply
     };
-    let secrets = listen.secrets.clone();
-    runtime.block_on(receiver::serve(listener, secrets, Arc::new(answer))).map_err(failed)
+    let verifier = listen.verifier();
+    runtime.block_on(receiver::serve(listener, verifier, Arc::new(answer))).map_err(failed)
+}
+
+impl Listen {
+    fn verifier(&self) -> Verifier {
+        Verifier { secrets: self.secrets.clone(), schemes: self.schemes.clone() }
+    }
 }
 
 impl Manners {
@@ -145,9 +165,13 @@ fn line(received: &Received, reply: &Reply) -> String {
 
 #[cfg(test)]
 mod tests {
+    use axum::http::HeaderMap;
     use clap::Parser;
+    use jiff::Timestamp;
 
     use super::*;
+    use crate::domain::event::EventId;
+    use crate::domain::signature::{LiveKey, Signing, SigningKey};
 
     #[derive(Parser)]
     struct Line {
@@ -177,5 +201,56 @@ mod tests {
         check(&[], "hang", 1, "200 None");
         check(&[], "redirect=http://a/", 1, "307 Some(0ns) location: \"http://a/\"");
         check(&[], "status=99&delay=soon&retry-after=x&other=1", 1, "200 Some(0ns)");
+    }
+
+    /// Checks what is said of a request that is signed in these schemes, by an endpoint with these flags.
+    fn check_signature(schemes: &[Scheme], flags: &[&str], expect: &str) {
+        let flags = [&["listen", "--secret", "hunter2"], flags].concat();
+        let line = Line::try_parse_from(flags).expect("the usage is right");
+        let key = SigningKey::parse("hunter2").expect("a secret");
+        let signing = Signing::new(vec![LiveKey { key, expires_at: None }], schemes.to_vec());
+        let now = Timestamp::constant(1_736_937_000, 0);
+        let signed = signing.sign(&EventId::new("evt_1"), now, b"{}").expect("a live key");
+        let headers: HeaderMap = signed
+            .into_iter()
+            .map(|(name, value)| (name.parse().expect("a name"), value.parse().expect("a value")))
+            .collect::<Vec<(HeaderName, HeaderValue)>>()
+            .into_iter()
+            .collect();
+        let said = match line.listen.verifier().verify(&headers, b"{}", now) {
+            Signature::Verified => "verified".to_owned(),
+            Signature::Unchecked => "not checked".to_owned(),
+            Signature::Rejected(why) => why.to_string(),
+        };
+        assert_eq!(said, expect, "{schemes:?}");
+    }
+
+    #[test]
+    fn it_finds_signatures_in_headers_of_the_senders_own() {
+        for kind in SchemeKind::ALL {
+            check_signature(&[Scheme::new(kind)], &[], "verified");
+            let own = Scheme::with_header(kind, "acme-signature".to_owned());
+            check_signature(std::slice::from_ref(&own), &[], "no signature matches");
+            let named = SCHEMES.iter().find(|(known, _)| *known == kind).expect("all are there").1;
+            let flags = ["--signature-header", "github=other", "--signature-header", named];
+            check_signature(std::slice::from_ref(&own), &flags, "verified");
+            // The usual headers are still looked for.
+            check_signature(&[Scheme::new(kind)], &flags, "verified");
+        }
+    }
+
+    const SCHEMES: [(SchemeKind, &str); 4] = [
+        (SchemeKind::Standard, "standard=acme-signature"),
+        (SchemeKind::XWebhook, "x-webhook=Acme-Signature"),
+        (SchemeKind::Github, "github=acme-signature"),
+        (SchemeKind::Stripe, "stripe=ACME-SIGNATURE"),
+    ];
+
+    #[test]
+    fn a_signature_header_without_scheme_or_name_is_refused() {
+        for text in ["acme-signature", "paypal=acme-signature", "stripe", "stripe=", "stripe=a b"] {
+            let parsed = Line::try_parse_from(["listen", "--signature-header", text]);
+            assert!(parsed.is_err(), "{text}");
+        }
     }
 }

@@ -39,7 +39,8 @@ pub struct Verify {
     /// The header webhook-timestamp
     #[arg(long, required_unless_present = "scheme", required_if_eq("scheme", "standard"))]
     timestamp: Option<String>,
-    /// The header of the signature: webhook-signature, x-webhook-signature, x-hub-signature-256 or stripe-signature
+    /// The header of the signature: webhook-signature, x-webhook-signature, x-hub-signature-256, stripe-signature, or
+    /// whatever name the sender gives it
     #[arg(long)]
     signature: String,
     /// How old or new the timestamp may be

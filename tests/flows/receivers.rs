@@ -143,6 +143,8 @@ fn the_listening_command_verifies_and_answers_as_it_is_told() {
         OTHER,
         "--secret",
         SECRET,
+        "--signature-header",
+        "stripe=acme-signature",
     ]);
     let log = folder.path().join("listen.log");
     let listen = Process::start("listen", &mut listen, &log, folder.path());
@@ -155,9 +157,11 @@ fn the_listening_command_verifies_and_answers_as_it_is_told() {
     subscribe("redirects", "redirect=http://127.0.0.1:9/", json!({"noRetryOn": [307]}));
     subscribe("hangs", "hang", json!({"timeout": "300ms", "retry": {"schedule": []}}));
     subscribe("forged", "", json!({"secret": "another", "noRetryOn": [401]}));
+    let own = json!([{"scheme": "stripe", "header": "acme-signature"}]);
+    subscribe("names", "", json!({ "signatures": own }));
     let _connector = flow.start();
     flow.event("evt_1", "order.created");
-    let mut found: Vec<_> = flow.audit(6).iter().map(told).collect();
+    let mut found: Vec<_> = flow.audit(7).iter().map(told).collect();
     found.sort();
     let expected = [
         "fails-once evt_1 #1 retrying http-status",
@@ -165,6 +169,7 @@ fn the_listening_command_verifies_and_answers_as_it_is_told() {
         "forged evt_1 #1 dead-lettered http-status",
         "gone evt_1 #1 dead-lettered gone",
         "hangs evt_1 #1 dead-lettered exhausted",
+        "names evt_1 #1 delivered ok",
         "redirects evt_1 #1 dead-lettered http-status",
     ];
     assert_eq!(found, expected, "{}", listen.log());

@@ -25,7 +25,7 @@ use crate::kafka::writer::{Target, Writer};
 use crate::kafka::{Connection, KafkaError};
 use crate::ops::health::{Health, Instance};
 use crate::pipeline::{self, Couriers, Stopped, Stopper};
-use crate::receiver::{self, Received, Reply};
+use crate::receiver::{self, Received, Reply, Verifier};
 use crate::schema::Translator;
 
 /// The longest that the demo may take.
@@ -138,7 +138,8 @@ fn start_receiver(runtime: &Runtime, story: &Arc<Story>) -> Result<String, Failu
         story.request(received, status);
         status.into()
     };
-    runtime.spawn(receiver::serve(listener, vec![SECRET.to_owned()], Arc::new(answer)));
+    let verifier = Verifier { secrets: vec![SECRET.to_owned()], schemes: Vec::new() };
+    runtime.spawn(receiver::serve(listener, verifier, Arc::new(answer)));
     Ok(address)
 }
 

@@ -40,6 +40,9 @@ pub enum SchemeKind {
 }
 
 impl SchemeKind {
+    /// All of them; the one that says most first.
+    pub const ALL: [Self; 4] = [Self::Standard, Self::XWebhook, Self::Github, Self::Stripe];
+
     /// The names of all schemes, for messages.
     pub const NAMES: &str = "standard, x-webhook, github, stripe";
 
@@ -91,6 +94,11 @@ impl Scheme {
     /// Returns how the scheme signs.
     pub fn kind(&self) -> SchemeKind {
         self.kind
+    }
+
+    /// Returns the name of the header that the signature stands in.
+    pub fn header(&self) -> &str {
+        &self.header
     }
 
     /// Returns the names of all headers that the scheme writes.
