@@ -96,6 +96,10 @@ impl Called {
         self.0.store(true, Ordering::Release);
     }
 
+    fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
     /// Takes the call. To be done before the queue is looked at: one that comes meanwhile stays.
     fn take(&self) -> bool {
         self.0.load(Ordering::Relaxed) && self.0.swap(false, Ordering::Acquire)
@@ -113,6 +117,15 @@ pub struct Fetched<'a> {
     name: &'a TopicPartition,
     early: Option<&'a mut VecDeque<Record>>,
     queue: Option<&'a Queue>,
+}
+
+impl Fetched<'_> {
+    /// Tells whether there may be a record. Right after one was taken there may, until the next is asked for.
+    pub fn is_waiting(&self) -> bool {
+        let is_called = |queue: &Queue| queue.called.is_set();
+        self.early.as_ref().is_some_and(|early| !early.is_empty())
+            || self.queue.is_some_and(is_called)
+    }
 }
 
 impl Iterator for Fetched<'_> {

@@ -18,7 +18,7 @@ use super::snapshot::{Partition, Snapshot, Waiting};
 use crate::config::Delivery;
 use crate::domain::audit::Outcome;
 use crate::domain::ending::{Ending, Next};
-use crate::domain::engine::{Counts, LaneCounts};
+use crate::domain::engine::{self, Counts, LaneCounts};
 use crate::domain::expression::EvaluationError;
 use crate::domain::outcome::Reason;
 
@@ -85,8 +85,8 @@ metrics! {
         "Attempts that may run at once: `delivery.max_in_flight`"
     IN_FLIGHT_CAPACITY: Gauge("webhooks_in_flight_capacity", Count, [])
         "Attempts that may run at once at present: fewer while the threads that make them have no time for more"
-    QUEUED: Gauge("webhooks_queued", Count, [])
-        "Deliveries that wait in memory for their turn"
+    QUEUED: Gauge("webhooks_queued", Count, ["waits_for"])
+        "Deliveries that wait in memory for a `slot`, for one of their subscription's own attempts to end (`limit`), for its `rate`, or for an `endpoint` or origin that is left alone"
     LANES: Gauge("webhooks_lanes", Count, ["state"])
         "Subscriptions that are `active` or `limited` (their rate is used up), and endpoints and origins that are `open` (left alone for a while)"
     BYTES: Gauge("webhooks_record_bytes", Bytes, [])
@@ -362,7 +362,11 @@ impl Metrics {
         gauge!(IN_FLIGHT).set(load.in_flight as f64);
         gauge!(IN_FLIGHT_LIMIT).set(in_flight as f64);
         gauge!(IN_FLIGHT_CAPACITY).set(load.capacity as f64);
-        gauge!(QUEUED).set(load.queued as f64);
+        let engine::Waiting { slot, limit, rate, endpoint } = load.waiting;
+        let waiting = [("slot", slot), ("limit", limit), ("rate", rate), ("endpoint", endpoint)];
+        for (what, count) in waiting {
+            gauge!(QUEUED, "waits_for" => what).set(count as f64);
+        }
         gauge!(BYTES).set(load.bytes as f64);
         gauge!(BYTES_LIMIT).set(bytes as f64);
         let LaneCounts { active, limited, open } = load.lanes;
@@ -442,6 +446,27 @@ mod tests {
     #[test]
     fn the_readme_s_table_is_what_there_is() {
         assert_eq!(table(), ALL.iter().map(row).collect::<Vec<_>>());
+    }
+
+    /// So that the number of series doesn't grow with that of subscriptions, tenants or receivers.
+    #[test]
+    fn labels_have_few_values() {
+        const BOUNDED: [&str; 11] = [
+            "outcome",
+            "reason",
+            "status",
+            "state",
+            "waits_for",
+            "error",
+            "topic",
+            "partition",
+            "tier",
+            "condition",
+            "version",
+        ];
+        for Metric { name, labels, .. } in ALL {
+            assert!(labels.iter().all(|label| BOUNDED.contains(label)), "{name}");
+        }
     }
 
     /// Prometheus, "Metric and label naming" and "Instrumentation": base units, plural, `_total` for what only grows.

@@ -7,7 +7,7 @@ use rustc_hash::FxHashMap;
 use serde::{Serialize, Serializer};
 
 use crate::config::Tier;
-use crate::domain::engine::{Engine, LaneCounts, Role, Standing, Troubled};
+use crate::domain::engine::{self, Engine, LaneCounts, Role, Standing, Troubled};
 use crate::domain::record::TopicPartition;
 use crate::domain::status::State;
 use crate::kafka::group::Lag;
@@ -27,6 +27,8 @@ pub struct Load {
     pub capacity: usize,
     /// Deliveries that wait in memory.
     pub queued: usize,
+    /// Those, by what they wait for.
+    pub waiting: engine::Waiting,
     /// Bytes of records in hand and of the bodies made of them, until their outcomes are committed.
     pub bytes: usize,
     /// Subscriptions with something in hand, by what they do.
@@ -117,6 +119,7 @@ impl Snapshot {
             in_flight: engine.in_flight(),
             capacity: engine.capacity(),
             queued: engine.queued(),
+            waiting: engine.waiting(),
             bytes: engine.bytes(),
             lanes: engine.lanes(),
             subscriptions: registry.len(),

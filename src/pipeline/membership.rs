@@ -241,7 +241,13 @@ impl Membership {
     pub(super) fn pull(&mut self, engine: &mut Engine, now: Timestamp) -> bool {
         let mut pulled = false;
         for (name, id) in &mut self.hand {
-            if self.translations.is_running(*id) || !engine.has_room(*id) {
+            if self.translations.is_running(*id) {
+                continue;
+            }
+            if !engine.has_room(*id) {
+                if self.consumer.fetched(name).is_waiting() {
+                    engine.wants_room(*id);
+                }
                 continue;
             }
             if let Some((record, translation)) = self.translations.take(*id) {

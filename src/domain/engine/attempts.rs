@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::batch::Gathering;
-use super::lanes::Turn;
+use super::lanes::{Slots, Turn};
 use super::partition::Partition;
 use super::{Delivery, ENDINGS_MAX, Engine};
 use crate::domain::ending::{DeliveryEnding, Ending, Next, Value};
@@ -45,8 +45,9 @@ pub struct Attempt {
 impl Engine {
     /// Returns the next attempt to make.
     pub fn poll_attempt(&mut self, now: Timestamp) -> Option<Attempt> {
-        while self.has_slot() {
-            let delivery = match self.lanes.next(now)? {
+        while let Some(slots) = self.slots() {
+            let Some(turn) = self.lanes.next(slots, now) else { break };
+            let delivery = match turn {
                 Turn::Attempt(delivery) => delivery,
                 Turn::Away(delivery, until) => {
                     self.send_away(delivery, until, now);
@@ -56,22 +57,31 @@ impl Engine {
             let subscription = match self.deliverable(&delivery, now) {
                 Ok(subscription) => subscription,
                 Err(reason) => {
-                    self.lanes.abandoned(&delivery.subscription);
+                    self.lanes.abandoned(&delivery);
                     self.end(delivery, None, Next::DeadLetter(reason), now);
                     continue;
                 }
             };
             return Some(self.start(delivery, subscription, now));
         }
-        if self.air.len() >= self.capacity.get() && self.lanes.is_in_turn() {
+        let is_for_all = self.capacity.slots(self.air.len()) == Some(Slots::ForAll);
+        if !is_for_all && self.lanes.is_in_turn() {
             self.capacity.reached();
         }
         None
     }
 
-    fn has_slot(&self) -> bool {
+    /// Tells whom the next slot is for, if there is one.
+    pub(super) fn slots(&self) -> Option<Slots> {
         let in_flight = self.air.len();
-        in_flight < self.capacity.get() && in_flight + self.gathering.len() < ENDINGS_MAX
+        if in_flight + self.gathering.len() >= ENDINGS_MAX {
+            return None;
+        }
+        match self.capacity.slots(in_flight)? {
+            // There is nobody to leave the last ones to.
+            Slots::ForFew if self.registry.active() < 2 => Some(Slots::ForAll),
+            slots => Some(slots),
+        }
     }
 
     /// Returns the subscription to deliver to, or why the delivery is given up without an attempt.
@@ -130,7 +140,7 @@ impl Engine {
             return;
         };
         let alone = self.policy.retry.wish_of(&attempted);
-        self.lanes.landed(subscription, &attempted, alone, now);
+        self.lanes.landed(subscription, delivery.bytes, &attempted, alone, now);
         self.partition(delivery.partition).in_air -= 1;
         if let Err(Failure { reason: reason @ Reason::Filtered, .. }) = &attempted.end {
             // Nothing was to be sent, and so nothing was: no attempt.

@@ -8,11 +8,16 @@
 
 use std::ops::RangeInclusive;
 
+use super::lanes::Slots;
+
 /// What is begun with: enough to keep threads at work whose endpoints are quick.
 const START: f64 = 128.0;
 
 /// What is left in any case, so that a few slow endpoints can't use up what others wait for.
 const LEAST: f64 = 64.0;
+
+/// The part of the slots that is left to those who have few.
+const LAST: usize = 16;
 
 /// The share of time at work that is aimed at. It leaves the rest of the program its part of the cores.
 const GOAL: f64 = 0.7;
@@ -41,6 +46,21 @@ impl Capacity {
     pub(super) fn get(&self) -> usize {
         // From 1 to a number that was one of these, so it fits.
         self.attempts as usize
+    }
+
+    /// Tells whom the next slot is for while so many attempts run, if there is one. The last sixteenth is for those who have
+    /// few.
+    pub(super) fn slots(&self, in_flight: usize) -> Option<Slots> {
+        match self.get().saturating_sub(in_flight) {
+            0 => None,
+            free if free <= self.get() / LAST => Some(Slots::ForFew),
+            _ => Some(Slots::ForAll),
+        }
+    }
+
+    /// Tells whether there are fewer than allowed: whoever waits for a slot then waits for our own threads.
+    pub(super) fn is_lowered(&self) -> bool {
+        self.attempts < self.most
     }
 
     /// Takes note that an attempt has to wait, because so many run.

@@ -45,7 +45,7 @@ use batch::Gathering;
 pub use batch::{Batch, Change, Commit, Telling};
 use capacity::Capacity;
 use lanes::Lanes;
-pub use lanes::{Fairness, LaneCounts};
+pub use lanes::{Fairness, LaneCounts, Waiting};
 use partition::Partition;
 pub use partition::{PartitionId, Role};
 use statuses::Statuses;
@@ -65,13 +65,14 @@ pub struct Policy {
     pub sources: Sources,
     /// The most attempts that run at once.
     pub max_in_flight: usize,
-    /// The most attempts to one subscription that run at once.
+    /// The most attempts to one subscription that run at once, whatever it says itself.
     pub max_in_flight_per_subscription: NonZeroU32,
     /// Between whom slots are shared evenly.
     pub fairness: Fairness,
     /// Dead letters in a row that disable a subscription; 0 is any number.
     pub disable_after: u32,
-    /// The bytes of records, and of the bodies made of them, at which no more are taken up.
+    /// The bytes of records, and of the bodies made of them, at which no more are taken up. A subscription has half of them
+    /// in flight at most.
     pub max_bytes_in_flight: usize,
     /// The time that endings gather before they are written.
     pub commit_interval: Duration,
@@ -157,8 +158,7 @@ pub struct Engine {
 impl Engine {
     /// Makes an engine that knows no subscription and owns no partition.
     pub fn new(policy: Policy) -> Self {
-        let Policy { max_in_flight_per_subscription: max, ref wheel, fairness, .. } = policy;
-        let lanes = Lanes::new(max, wheel.shortest(), fairness);
+        let lanes = Lanes::new(&policy);
         let capacity = Capacity::new(policy.max_in_flight);
         Self {
             policy,
@@ -226,11 +226,25 @@ impl Engine {
     /// Tells whether a partition takes a record now. None does before the subscriptions are read, and one that is on its
     /// way out never does.
     pub fn has_room(&self, id: PartitionId) -> bool {
+        let is_short = self.is_short_of_bytes();
         self.statuses.is_read()
-            && self.bytes < self.policy.max_bytes_in_flight
             && self.gathering.len() < ENDINGS_MAX
             && self.gathering.tellings() < ENDINGS_MAX
-            && self.partitions.get(&id).is_some_and(Partition::has_room)
+            && self.partitions.get(&id).is_some_and(|partition| {
+                // What is read of the audit topic is held by nobody.
+                partition.has_room() && (!is_short || partition.role() == Role::Audit)
+            })
+    }
+
+    /// Takes note that there is a record for a partition that takes none now.
+    pub fn wants_room(&mut self, id: PartitionId) {
+        if let Some(partition) = self.partitions.get_mut(&id) {
+            partition.wants_room = true;
+        }
+    }
+
+    fn is_short_of_bytes(&self) -> bool {
+        self.bytes >= self.policy.max_bytes_in_flight
     }
 
     /// Returns the first offset of a partition that wasn't taken up.
@@ -296,7 +310,7 @@ impl Engine {
         self.bytes -= partition.bytes + bytes;
         let gone: Vec<_> = self.air.extract_if(|_, delivery| delivery.partition == id).collect();
         for (_, delivery) in gone {
-            self.lanes.abandoned(&delivery.subscription);
+            self.lanes.abandoned(&delivery);
         }
     }
 
@@ -360,6 +374,11 @@ impl Engine {
     /// Returns how many deliveries wait in lanes.
     pub fn queued(&self) -> usize {
         self.lanes.queued()
+    }
+
+    /// Tells what those wait for.
+    pub fn waiting(&self) -> Waiting {
+        self.lanes.waiting()
     }
 
     /// Returns the subscriptions that somebody should look after: failing, disabled for it, or invalid. In no order.

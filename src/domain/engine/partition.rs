@@ -96,6 +96,8 @@ pub(super) struct Partition {
     pub(super) health: Option<Health>,
     /// Whether there is something that commits don't tell of yet.
     pub(super) dirty: bool,
+    /// Whether a record came that there was no room for, since full partitions were looked at last.
+    pub(super) wants_room: bool,
 }
 
 impl Partition {
@@ -118,6 +120,7 @@ impl Partition {
             in_air: 0,
             health: None,
             dirty: false,
+            wants_room: false,
         }
     }
 

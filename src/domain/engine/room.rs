@@ -2,49 +2,82 @@
 
 use jiff::Timestamp;
 
+use super::lanes::{FEW, Slots};
 use super::partition::{Head, Partition, PartitionId, Role};
 use super::{Delivery, Engine, Policy};
 use crate::domain::ending::Next;
 use crate::domain::outcome::Reason;
+use crate::domain::subscription::SubscriptionId;
 use crate::domain::tiers;
 
 /// How often a full partition is looked at.
 const LOOK: std::time::Duration = std::time::Duration::from_millis(50);
 
+/// What a partition has no room for want of.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Lack {
+    /// Its own window's.
+    Window,
+    /// Those that all share.
+    Bytes,
+}
+
 impl Engine {
-    /// Makes room in partitions that are full of deliveries to one lane that can't take them soon, if there are
-    /// subscriptions whose deliveries could go on. One that is alone is left to wait: its backlog stays in its topic.
+    /// Makes room in partitions that are full of deliveries to lanes that can't take them soon, and in all that hold such
+    /// while the bytes are used up, if there are subscriptions whose deliveries could go on. One that is alone is left to
+    /// wait: its backlog stays in its topic.
     pub(super) fn make_room(&mut self, now: Timestamp) {
         if self.next_look > now {
             return;
         }
         self.next_look = tiers::add(now, LOOK);
-        let is_short = self.bytes >= self.policy.max_bytes_in_flight;
-        let full = |partition: &Partition| is_short || partition.is_full(now);
-        let ids = self.partitions.iter().filter(|(_, partition)| full(partition));
-        let ids: Vec<_> = ids.map(|(id, _)| *id).collect();
-        for id in ids {
-            self.make_room_in(id, now);
+        let lack = |partition: &Partition| match () {
+            () if self.is_short_of_bytes() => Some(Lack::Bytes),
+            () if partition.is_full(now) => Some(Lack::Window),
+            () => None,
+        };
+        let full = self.partitions.iter().filter_map(|(id, it)| Some((*id, lack(it)?)));
+        for (id, lack) in full.collect::<Vec<_>>() {
+            self.make_room_in(id, lack, now);
+        }
+        for partition in self.partitions.values_mut() {
+            partition.wants_room = false;
         }
     }
 
-    fn make_room_in(&mut self, id: PartitionId, now: Timestamp) {
-        let partition = &self.partitions[&id];
-        let open = partition.window.unsettled();
-        let Some(lane) = self.lanes.holding_up(id, open, now) else { return };
-        let topic = &partition.name().topic;
-        let is_alone = match partition.role() {
-            Role::Events => !self.registry.serves_another(topic, &lane),
-            Role::Deliver | Role::Tier(_) => self.registry.len() < 2,
-            // Nothing of it is delivered.
-            Role::Audit => return,
+    fn make_room_in(&mut self, id: PartitionId, lack: Lack, now: Timestamp) {
+        // It is us whom deliveries wait for that wait for a slot, unless it is left to others.
+        let fewer = match self.slots() {
+            Some(Slots::ForFew) if !self.capacity.is_lowered() => FEW,
+            _ => u32::MAX,
         };
-        if is_alone {
+        if self.lanes.wait_for_slots(id, fewer) {
             return;
         }
-        for (delivery, until) in self.lanes.make_room(&lane, id, now) {
-            self.send_away(delivery, until, now);
+        let least = match lack {
+            Lack::Window => self.partitions[&id].window.unsettled().div_ceil(2),
+            Lack::Bytes => 0,
+        };
+        for lane in self.lanes.holding_up(id, least, now) {
+            if self.keeps_others_waiting(&lane, id, lack) {
+                for (delivery, until) in self.lanes.make_room(&lane, id, now) {
+                    self.send_away(delivery, until, now);
+                }
+            }
         }
+    }
+
+    /// Tells whether there are others who could have the room that a lane's deliveries take in a partition.
+    fn keeps_others_waiting(&self, lane: &SubscriptionId, id: PartitionId, lack: Lack) -> bool {
+        let serves_another = |partition: &Partition| match partition.role() {
+            Role::Events => self.registry.serves_another(&partition.name().topic, lane),
+            Role::Deliver | Role::Tier(_) => self.registry.len() > 1,
+            Role::Audit => false,
+        };
+        let waits = |partition: &Partition| partition.wants_room && partition.has_room();
+        let mut elsewhere = self.partitions.values().filter(|it| waits(it));
+        serves_another(&self.partitions[&id])
+            || lack == Lack::Bytes && elsewhere.any(serves_another)
     }
 
     /// Has a delivery wait in the tiers.

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use super::breaker::Pass;
 use super::limit::{Experience, Limit};
 use super::rate::Rate;
+use super::ring::{Order, Party};
 use super::sites::Sites;
 use crate::domain::engine::{Delivery, PartitionId};
 use crate::domain::outcome::Attempted;
@@ -26,13 +27,24 @@ const SLOW: Duration = Duration::from_millis(250);
 /// it will be slow is a guess. But so long it may.
 const AWAY_MIN: Duration = Duration::from_secs(10);
 
+/// What holds for all lanes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    /// The most attempts of one in flight.
+    pub(super) attempts: NonZeroU32,
+    /// The most bytes of records of one in flight.
+    pub(super) bytes: usize,
+    /// The shortest wait that is spent in the tiers.
+    pub(super) away: Duration,
+}
+
 /// Where a lane is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Place {
     /// Nothing to send, or it can't: what lets it go on will tell.
     Aside,
     /// In the ring.
-    InTurn,
+    InTurn(Order),
     /// Waiting for this time.
     Asleep(Timestamp),
 }
@@ -56,7 +68,11 @@ pub(super) enum Gate {
 pub(super) struct Lane {
     pub(super) queue: VecDeque<Delivery>,
     pub(super) in_flight: u32,
+    /// The bytes of the records whose deliveries are in flight.
+    bytes: usize,
     pub(super) place: Place,
+    /// With whom it shares slots.
+    pub(super) party: Party,
     pub(super) subscription: Option<Arc<Subscription>>,
     limit: Limit,
     rate: Option<Rate>,
@@ -72,15 +88,18 @@ pub(super) struct Lane {
 impl Lane {
     pub(super) fn new(
         subscription: Option<&Arc<Subscription>>,
-        max: NonZeroU32,
+        party: Party,
+        bounds: Bounds,
         now: Timestamp,
     ) -> Self {
         Self {
             queue: VecDeque::new(),
             in_flight: 0,
+            bytes: 0,
             place: Place::Aside,
+            party,
             subscription: subscription.cloned(),
-            limit: Limit::new(subscription.and_then(|it| it.max_in_flight), max),
+            limit: Limit::new(subscription.and_then(|it| it.max_in_flight), bounds.attempts),
             rate: subscription.and_then(|it| it.rate_limit).map(Rate::new),
             pace: 0.0,
             landed_at: now,
@@ -91,8 +110,8 @@ impl Lane {
 
     /// Takes over what a new definition says, or that there is none, and forgets what is known of the endpoint: it may
     /// be another one now.
-    pub(super) fn renew(&mut self, subscription: Option<&Arc<Subscription>>, max: NonZeroU32) {
-        self.limit = Limit::new(subscription.and_then(|it| it.max_in_flight), max);
+    pub(super) fn renew(&mut self, subscription: Option<&Arc<Subscription>>, bounds: Bounds) {
+        self.limit = Limit::new(subscription.and_then(|it| it.max_in_flight), bounds.attempts);
         self.subscription = subscription.cloned();
         match (&mut self.rate, subscription.and_then(|it| it.rate_limit)) {
             // What was sent just now counts, or writing a definition again and again would be a way around.
@@ -101,13 +120,24 @@ impl Lane {
         }
     }
 
-    /// Tells what a turn is good for. What would wait for at least `away` leaves memory.
-    pub(super) fn gate(&self, sites: &Sites, now: Timestamp, away: Duration) -> Gate {
+    /// Queues a delivery.
+    pub(super) fn push(&mut self, delivery: Delivery, now: Timestamp) {
+        if self.queue.is_empty() && self.in_flight == 0 {
+            // While there was nothing to send, it wasn't slow.
+            self.landed_at = now;
+        }
+        self.queue.push_back(delivery);
+    }
+
+    /// Tells what a turn is good for. What would wait for long leaves memory.
+    pub(super) fn gate(&self, sites: &Sites, bounds: Bounds, now: Timestamp) -> Gate {
         match self.pass(sites, now) {
-            Pass::Not(until) if tiers::until(until, now) >= away => return Gate::Away(until),
+            Pass::Not(until) if tiers::until(until, now) >= bounds.away => {
+                return Gate::Away(until);
+            }
             Pass::Not(until) => return Gate::Sleep(until),
             Pass::NotYet => return Gate::Probed,
-            Pass::Free if self.in_flight >= self.limit.get() => return Gate::Shut,
+            Pass::Free if self.is_full(bounds) => return Gate::Shut,
             Pass::Free | Pass::Probe => {}
         }
         match self.rate.as_ref().and_then(|rate| rate.wait(now)) {
@@ -116,13 +146,25 @@ impl Lane {
         }
     }
 
-    /// Takes note of an attempt that starts.
-    pub(super) fn started(&mut self, now: Timestamp) {
+    /// Tells whether it has as much in flight as it may. One attempt it may have whatever it weighs.
+    pub(super) fn is_full(&self, bounds: Bounds) -> bool {
+        self.in_flight >= self.limit.get() || self.in_flight > 0 && self.bytes >= bounds.bytes
+    }
+
+    /// Takes note of an attempt that starts with a record of so many bytes.
+    pub(super) fn started(&mut self, bytes: usize, now: Timestamp) {
         self.in_flight += 1;
+        self.bytes += bytes;
         self.limit.started(self.in_flight);
         if let Some(rate) = &mut self.rate {
             rate.started(now);
         }
+    }
+
+    /// Takes note that an attempt is over.
+    pub(super) fn ended(&mut self, bytes: usize) {
+        self.in_flight -= 1;
+        self.bytes -= bytes;
     }
 
     /// Takes note of how an attempt ended.
@@ -158,13 +200,27 @@ impl Lane {
 
     /// Tells whether a delivery of a partition waits for nothing but its turn.
     pub(super) fn waits_for_slot(&self, partition: PartitionId) -> bool {
-        self.place == Place::InTurn && self.queue.iter().any(|one| one.partition == partition)
+        matches!(self.place, Place::InTurn(_))
+            && self.queue.iter().any(|one| one.partition == partition)
     }
 
-    /// Returns how many deliveries of a partition it holds up: it has more than it sends soon.
-    pub(super) fn holds_up(&self, partition: PartitionId, now: Timestamp) -> usize {
+    /// Returns how many deliveries of a partition it holds up, because it has more than it sends soon, and how many of
+    /// them it can spare.
+    pub(super) fn holds_up(
+        &self,
+        partition: PartitionId,
+        bounds: Bounds,
+        now: Timestamp,
+    ) -> (usize, usize) {
         let waiting = self.queue.iter().filter(|one| one.partition == partition).count();
-        if self.interval(now).mul_f64(waiting as f64) < SLOW { 0 } else { waiting }
+        if self.interval(now).mul_f64(waiting as f64) < SLOW {
+            return (0, 0);
+        }
+        (waiting, waiting.min(self.spare(bounds, now)))
+    }
+
+    fn spare(&self, bounds: Bounds, now: Timestamp) -> usize {
+        self.queue.len().saturating_sub(self.keeps(bounds, now))
     }
 
     /// Takes the oldest deliveries of a partition out of the queue, with the times at which the lane may be free for
@@ -172,15 +228,15 @@ impl Lane {
     pub(super) fn make_room(
         &mut self,
         partition: PartitionId,
-        away: Duration,
+        bounds: Bounds,
         now: Timestamp,
     ) -> Vec<(Delivery, Timestamp)> {
         self.overflows_since.get_or_insert(now);
         let (mut taken, mut kept) = (Vec::new(), VecDeque::new());
-        let spare = self.queue.len().saturating_sub(self.keeps());
+        let spare = self.spare(bounds, now);
         for delivery in std::mem::take(&mut self.queue) {
             if taken.len() < spare && delivery.partition == partition {
-                let free_at = self.next_free(away, now);
+                let free_at = self.next_free(bounds.away, now);
                 taken.push((delivery, free_at));
             } else {
                 kept.push_back(delivery);
@@ -191,16 +247,24 @@ impl Lane {
     }
 
     /// Returns until when one more delivery has to wait elsewhere, if the lane has enough.
-    pub(super) fn overflow(&mut self, away: Duration, now: Timestamp) -> Option<Timestamp> {
-        let is_through = self.queue.len() * 2 < self.keeps();
+    pub(super) fn overflow(&mut self, bounds: Bounds, now: Timestamp) -> Option<Timestamp> {
+        self.overflows_since?;
+        let keeps = self.keeps(bounds, now);
+        let is_through = self.queue.len() * 2 < keeps;
         self.overflows_since = self.overflows_since.filter(|_| !is_through);
-        let is_enough = self.overflows_since.is_some() && self.queue.len() >= self.keeps();
-        is_enough.then(|| self.next_free(away, now))
+        let is_enough = self.overflows_since.is_some() && self.queue.len() >= keeps;
+        is_enough.then(|| self.next_free(bounds.away, now))
     }
 
-    /// Returns how many deliveries keep the lane busy.
-    fn keeps(&self) -> usize {
-        2 * self.limit.get() as usize
+    /// Returns how many deliveries keep the lane busy until those that wait elsewhere can be back, as far as they don't
+    /// take much of the bytes.
+    fn keeps(&self, bounds: Bounds, now: Timestamp) -> usize {
+        let back = 2.0 * bounds.away.as_secs_f64();
+        // Infinite where nothing is known yet.
+        let sent_until_then = (back / self.interval(now).as_secs_f64()) as usize;
+        let bytes = self.queue.front().map_or(1, |first| first.bytes.max(1));
+        let most = (2 * self.limit.get() as usize).min(bounds.bytes / 2 / bytes);
+        sent_until_then.min(most).max(1)
     }
 
     fn next_free(&mut self, away: Duration, now: Timestamp) -> Timestamp {
@@ -212,10 +276,10 @@ impl Lane {
         self.free_at
     }
 
-    /// Returns the time between two ends, or since the last one if that is longer.
+    /// Returns the time between two ends, or what the time since the last one makes of it if that is longer.
     fn interval(&self, now: Timestamp) -> Duration {
         let since = tiers::until(now, self.landed_at);
-        Duration::from_secs_f64(self.pace).max(since / self.limit.get().max(1))
+        Duration::from_secs_f64(self.pace).max(since / self.in_flight.max(1))
     }
 }
 

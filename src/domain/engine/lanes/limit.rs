@@ -44,8 +44,8 @@ pub(in crate::domain) enum Experience {
 /// A lane's limit.
 #[derive(Clone, Debug)]
 pub(super) enum Limit {
-    /// The subscription says it.
-    Fixed(NonZeroU32),
+    /// The subscription says it: from 1 to what all may have.
+    Fixed(u32),
     /// The endpoint's answers say it.
     Adaptive(Adaptive),
 }
@@ -69,10 +69,12 @@ pub(super) struct Adaptive {
 }
 
 impl Limit {
-    /// Makes the limit of a lane that is allowed `own`, or else what its endpoint takes, up to `max`.
+    /// Makes the limit of a lane that is allowed `own`, or else what its endpoint takes; either up to `max`, as slots aren't
+    /// a subscription's own to give.
     pub(super) fn new(own: Option<NonZeroU32>, max: NonZeroU32) -> Self {
         match own {
-            Some(own) => Self::Fixed(own),
+            // As numbers that may be zero: rustc 1.95 takes a `None` for `Some(0)` where `min` is that of `NonZeroU32`.
+            Some(own) => Self::Fixed(own.get().min(max.get())),
             None => Self::Adaptive(Adaptive::new(max)),
         }
     }
@@ -80,7 +82,7 @@ impl Limit {
     /// Returns how many attempts may be in flight.
     pub(super) fn get(&self) -> u32 {
         match self {
-            Self::Fixed(limit) => limit.get(),
+            Self::Fixed(limit) => *limit,
             Self::Adaptive(adaptive) => adaptive.get(),
         }
     }

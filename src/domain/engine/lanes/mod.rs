@@ -1,9 +1,10 @@
 //! Lanes: the deliveries that wait, one queue a subscription, served in turn.
 //!
-//! A lane has a place in the ring while it can send; so a subscription with a thousand waiting deliveries gets one turn
-//! when another with a single one gets one. It can't while its limit of attempts in flight is reached, its rate is used
-//! up, or a breaker is open: then it holds no slot that another could use. What would wait long goes to the tiers: all
-//! of a lane whose endpoint is left alone, and the oldest of one that holds up a partition's window while others could go on.
+//! A lane has a place in the ring while it can send, and turns go to those with the fewest attempts in flight; so one
+//! with a thousand waiting deliveries leaves its slots to one with a single one. It can't send while its limit of
+//! attempts in flight is reached, its rate is used up, half of the bytes are in its attempts, or a breaker is open: then
+//! it holds no slot that another could use. What would wait long goes to the tiers: all of a lane whose endpoint is left
+//! alone, and the oldest of those that hold up a partition's window, or the bytes, while others could go on.
 
 mod breaker;
 mod lane;
@@ -15,7 +16,6 @@ mod sites;
 mod tests;
 
 use std::collections::BTreeSet;
-use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,12 +23,13 @@ use jiff::Timestamp;
 use rustc_hash::FxHashMap;
 use serde::Serialize;
 
-use super::{Delivery, PartitionId};
+use super::{Delivery, PartitionId, Policy};
 use crate::domain::outcome::Attempted;
 use crate::domain::subscription::{Subscription, SubscriptionId};
-use lane::{Gate, Lane, Place};
+use lane::{Bounds, Gate, Lane, Place};
 pub use ring::Fairness;
 use ring::Ring;
+pub(super) use ring::{FEW, Slots};
 use sites::{Learnt, Sites};
 
 /// What a turn came to.
@@ -51,6 +52,19 @@ pub struct LaneCounts {
     pub open: usize,
 }
 
+/// How many deliveries wait in lanes, by what they wait for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Waiting {
+    /// A slot: so many attempts run that their turn hasn't come.
+    pub slot: usize,
+    /// The end of one of their lane's own attempts: as many run as it may have.
+    pub limit: usize,
+    /// The rate of their subscription.
+    pub rate: usize,
+    /// Their endpoint or its origin, which is left alone.
+    pub endpoint: usize,
+}
+
 #[derive(Debug)]
 pub(super) struct Lanes {
     lanes: FxHashMap<SubscriptionId, Lane>,
@@ -58,16 +72,18 @@ pub(super) struct Lanes {
     ring: Ring,
     asleep: BTreeSet<(Timestamp, SubscriptionId)>,
     queued: usize,
-    /// The limit of lanes whose subscriptions set none.
-    max: NonZeroU32,
-    /// The shortest wait that is spent in the tiers.
-    away: Duration,
+    bounds: Bounds,
 }
 
 impl Lanes {
-    pub(super) fn new(max: NonZeroU32, away: Duration, fairness: Fairness) -> Self {
+    pub(super) fn new(policy: &Policy) -> Self {
         let (lanes, sites, asleep) = Default::default();
-        Self { lanes, sites, ring: Ring::new(fairness), asleep, queued: 0, max, away }
+        let bounds = Bounds {
+            attempts: policy.max_in_flight_per_subscription,
+            bytes: policy.max_bytes_in_flight / 2,
+            away: policy.wheel.shortest(),
+        };
+        Self { lanes, sites, ring: Ring::new(policy.fairness), asleep, queued: 0, bounds }
     }
 
     /// Queues a delivery to a subscription, if there is one still; or returns it with the time until which it is to
@@ -80,22 +96,23 @@ impl Lanes {
         now: Timestamp,
     ) -> Option<(Delivery, Timestamp)> {
         let id = delivery.subscription.clone();
-        let max = self.max;
+        let (bounds, ring) = (self.bounds, &self.ring);
         let lane = self.lanes.entry(id.clone());
-        let lane = lane.or_insert_with(|| Lane::new(subscription, max, now));
-        if let Some(until) = lane.overflow(self.away, now) {
+        let party = || ring.party(subscription.and_then(|it| it.tenant.as_ref()));
+        let lane = lane.or_insert_with(|| Lane::new(subscription, party(), bounds, now));
+        if let Some(until) = lane.overflow(bounds, now) {
             return Some((delivery, until));
         }
-        lane.queue.push_back(delivery);
+        lane.push(delivery, now);
         self.queued += 1;
         self.offer_turn(&id);
         None
     }
 
-    /// Takes the next delivery in turn.
-    pub(super) fn next(&mut self, now: Timestamp) -> Option<Turn> {
+    /// Takes the next delivery in turn of those that the slots are for.
+    pub(super) fn next(&mut self, slots: Slots, now: Timestamp) -> Option<Turn> {
         loop {
-            let id = self.ring.pop()?;
+            let id = self.ring.pop(slots)?;
             let lane = self.lanes.get_mut(&id).expect("a lane in the ring exists");
             lane.place = Place::Aside;
             // A purge may have emptied it since.
@@ -103,7 +120,7 @@ impl Lanes {
                 self.forget_if_idle(&id);
                 continue;
             }
-            let gate = lane.gate(&self.sites, now, self.away);
+            let gate = lane.gate(&self.sites, self.bounds, now);
             match gate {
                 Gate::Shut => continue,
                 Gate::Probed => {
@@ -126,7 +143,8 @@ impl Lanes {
                 self.forget_if_idle(&id);
                 return Some(Turn::Away(delivery, until));
             }
-            lane.started(now);
+            lane.started(delivery.bytes, now);
+            self.ring.started(&lane.party, 1);
             if let Some(subscription) = &lane.subscription {
                 self.sites.started(&subscription.url);
             }
@@ -135,10 +153,12 @@ impl Lanes {
         }
     }
 
-    /// Takes note of how a delivery's attempt ended; `alone` is how long the endpoint wants to be left alone.
+    /// Takes note of how the attempt of a delivery of so many bytes ended; `alone` is how long the endpoint wants to be left
+    /// alone.
     pub(super) fn landed(
         &mut self,
         subscription: &Subscription,
+        bytes: usize,
         attempted: &Attempted,
         alone: Option<Duration>,
         now: Timestamp,
@@ -150,18 +170,25 @@ impl Lanes {
         if learnt.has_recovered {
             lane.begin_again();
         }
-        self.let_go(id, learnt);
+        self.let_go(id, bytes, learnt);
     }
 
     /// Takes note that a delivery that was taken comes to nothing.
-    pub(super) fn abandoned(&mut self, id: &SubscriptionId) {
+    pub(super) fn abandoned(&mut self, delivery: &Delivery) {
+        let Delivery { subscription: id, bytes, .. } = delivery;
         let subscription = self.lane(id).subscription.clone();
         let learnt = subscription.map(|it| self.sites.abandoned(&it.url));
-        self.let_go(id, learnt.unwrap_or_default());
+        self.let_go(id, *bytes, learnt.unwrap_or_default());
     }
 
-    fn let_go(&mut self, id: &SubscriptionId, learnt: Learnt) {
-        self.lane(id).in_flight -= 1;
+    fn let_go(&mut self, id: &SubscriptionId, bytes: usize, learnt: Learnt) {
+        let lane = self.lanes.get_mut(id).expect("a lane with something in flight exists");
+        let before = lane.in_flight;
+        lane.ended(bytes);
+        if let Place::InTurn(order) = lane.place {
+            self.ring.reorder(&lane.party, order, before, lane.in_flight);
+        }
+        self.ring.ended(&lane.party, 1);
         self.offer_turn(id);
         self.forget_if_idle(id);
         self.free(learnt);
@@ -194,7 +221,17 @@ impl Lanes {
             return self.forget_sites(subscription);
         };
         let before = lane.subscription.clone();
-        lane.renew(subscription, self.max);
+        lane.renew(subscription, self.bounds);
+        let party = self.ring.party(subscription.and_then(|it| it.tenant.as_ref()));
+        if party != lane.party {
+            if let Place::InTurn(order) = lane.place {
+                lane.place = Place::Aside;
+                self.ring.remove(&lane.party, order, lane.in_flight);
+            }
+            self.ring.started(&party, lane.in_flight);
+            self.ring.ended(&lane.party, lane.in_flight);
+            lane.party = party;
+        }
         if let Place::Asleep(until) = lane.place {
             lane.place = Place::Aside;
             self.asleep.remove(&(until, id.clone()));
@@ -212,20 +249,40 @@ impl Lanes {
         }
     }
 
-    /// Returns the lane that holds up most of a partition's so many open deliveries, if there is one. There is none as
-    /// long as one of its deliveries waits for a slot: then it is us whom it waits for.
+    /// Tells whether a delivery of a partition waits for a slot in a lane with fewer attempts in flight than this.
+    pub(super) fn wait_for_slots(&self, partition: PartitionId, fewer: u32) -> bool {
+        let mut fewer = self.lanes.values().filter(|lane| lane.in_flight < fewer);
+        fewer.any(|lane| lane.waits_for_slot(partition))
+    }
+
+    /// Returns the lanes that hold up at least so many deliveries of a partition together and can spare some of them: the
+    /// one that can spare most first, and as many as it takes.
     pub(super) fn holding_up(
         &self,
         partition: PartitionId,
-        open: usize,
+        least: usize,
         now: Timestamp,
-    ) -> Option<SubscriptionId> {
-        if self.lanes.values().any(|lane| lane.waits_for_slot(partition)) {
-            return None;
+    ) -> Vec<SubscriptionId> {
+        let mut all = 0;
+        let mut lanes = Vec::new();
+        for (id, lane) in &self.lanes {
+            let (held, spare) = lane.holds_up(partition, self.bounds, now);
+            all += held;
+            if spare > 0 {
+                lanes.push((spare, id));
+            }
         }
-        let held = self.lanes.iter().map(|(id, lane)| (id, lane.holds_up(partition, now)));
-        let (id, most) = held.max_by(|(a_id, a), (b_id, b)| (a, a_id).cmp(&(b, b_id)))?;
-        (most > 0 && most * 2 >= open).then(|| id.clone())
+        if all < least {
+            return Vec::new();
+        }
+        lanes.sort_unstable_by(|a, b| b.cmp(a));
+        let mut freed = 0;
+        let enough = lanes.into_iter().take_while(|(spare, _)| {
+            let is_missing = freed < least.max(1);
+            freed += spare;
+            is_missing
+        });
+        enough.map(|(_, id)| id.clone()).collect()
     }
 
     /// Takes a lane's oldest deliveries of a partition, with the times until which they are to wait.
@@ -235,8 +292,8 @@ impl Lanes {
         partition: PartitionId,
         now: Timestamp,
     ) -> Vec<(Delivery, Timestamp)> {
-        let away = self.away;
-        let taken = self.lane(id).make_room(partition, away, now);
+        let bounds = self.bounds;
+        let taken = self.lane(id).make_room(partition, bounds, now);
         self.queued -= taken.len();
         taken
     }
@@ -260,6 +317,21 @@ impl Lanes {
         !self.ring.is_empty()
     }
 
+    /// Tells why deliveries wait.
+    pub(super) fn waiting(&self) -> Waiting {
+        let mut waiting = Waiting::default();
+        for lane in self.lanes.values() {
+            let its = match lane.place {
+                _ if lane.is_left_alone(&self.sites) => &mut waiting.endpoint,
+                Place::Asleep(_) => &mut waiting.rate,
+                Place::InTurn(_) if !lane.is_full(self.bounds) => &mut waiting.slot,
+                Place::InTurn(_) | Place::Aside => &mut waiting.limit,
+            };
+            *its += lane.queue.len();
+        }
+        waiting
+    }
+
     /// Counts the lanes.
     pub(super) fn counts(&self) -> LaneCounts {
         let mut counts = LaneCounts { open: self.sites.left_alone(), ..LaneCounts::default() };
@@ -267,12 +339,17 @@ impl Lanes {
             match lane.place {
                 _ if lane.is_left_alone(&self.sites) => {}
                 Place::Asleep(_) => counts.limited += 1,
-                Place::InTurn => counts.active += 1,
+                Place::InTurn(_) => counts.active += 1,
                 Place::Aside if lane.in_flight > 0 => counts.active += 1,
                 Place::Aside => {}
             }
         }
         counts
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.lanes.len()
     }
 
     fn lane(&mut self, id: &SubscriptionId) -> &mut Lane {
@@ -282,9 +359,7 @@ impl Lanes {
     fn offer_turn(&mut self, id: &SubscriptionId) {
         let Some(lane) = self.lanes.get_mut(id) else { return };
         if lane.place == Place::Aside && !lane.queue.is_empty() {
-            lane.place = Place::InTurn;
-            let tenant = lane.subscription.as_ref().and_then(|it| it.tenant.as_ref());
-            self.ring.push(id.clone(), tenant);
+            lane.place = Place::InTurn(self.ring.push(id.clone(), &lane.party, lane.in_flight));
         }
     }
 

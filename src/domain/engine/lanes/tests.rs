@@ -111,6 +111,7 @@ fn a_fixed_limit_learns_nothing() {
     let mut limit = Limit::new(Some(some(7)), some(256));
     rounds(&mut limit, 3, |_| Experience::TooMuch);
     assert_eq!(limit.get(), 7);
+    assert_eq!(Limit::new(Some(some(7)), some(5)).get(), 5, "no more than all may have");
 }
 
 #[test]

@@ -5,25 +5,31 @@ use super::*;
 const ALONE: Duration = Duration::from_secs(7);
 
 /// So many failures in a row are enough for a breaker.
-const TROUBLES: i64 = 10;
+pub(super) const TROUBLES: i64 = 10;
 
 impl Rig {
     /// Ends an attempt with a 429 that names a time to be left alone for.
-    fn refuse(&mut self, attempt: &Attempt, alone: Duration) {
+    pub(super) fn refuse(&mut self, attempt: &Attempt, alone: Duration) {
         let answer = Answer { status: 429, retry_after: Some(alone), excerpt: None };
         let attempted = Attempted { latency: millis(10), end: Ok(answer) };
         self.engine.attempted(attempt.id, &attempt.subscription, attempted, self.now, 0.0);
     }
 
     /// Ends an attempt without an answer.
-    fn fail(&mut self, attempt: &Attempt, reason: Reason) {
+    pub(super) fn fail(&mut self, attempt: &Attempt, reason: Reason) {
         let end = Err(Failure { reason, error: "it fails".into() });
         let attempted = Attempted { latency: millis(1), end };
         self.engine.attempted(attempt.id, &attempt.subscription, attempted, self.now, 0.0);
     }
 
     /// Takes up so many events of a type from an offset on, and lets their first attempts end so.
-    fn trouble(&mut self, of: PartitionId, offset: i64, event_type: &str, reason: Reason) {
+    pub(super) fn trouble(
+        &mut self,
+        of: PartitionId,
+        offset: i64,
+        event_type: &str,
+        reason: Reason,
+    ) {
         for offset in offset..offset + TROUBLES {
             self.event(of, offset, event_type);
         }
@@ -33,7 +39,7 @@ impl Rig {
     }
 
     /// Takes up events of a type until the partition is full; returns the next offset.
-    fn fill(&mut self, to: PartitionId, mut offset: i64, event_type: &str) -> i64 {
+    pub(super) fn fill(&mut self, to: PartitionId, mut offset: i64, event_type: &str) -> i64 {
         while self.engine.has_room(to) {
             self.event(to, offset, event_type);
             offset += 1;
@@ -48,11 +54,11 @@ fn to(slow: &str, fast: &str) -> Vec<Arc<Subscription>> {
     subscriptions(&[("slow", slow), ("fast", json!({"url": fast, "events": ["f"]}))])
 }
 
-fn slow_and_fast() -> Vec<Arc<Subscription>> {
+pub(super) fn slow_and_fast() -> Vec<Arc<Subscription>> {
     subscriptions(&[("slow", json!({"events": ["s"]})), ("fast", json!({"events": ["f"]}))])
 }
 
-fn of<'a>(attempts: &'a [Attempt], name: &str) -> Vec<&'a Attempt> {
+pub(super) fn of<'a>(attempts: &'a [Attempt], name: &str) -> Vec<&'a Attempt> {
     attempts.iter().filter(|attempt| attempt.subscription.id == id(name)).collect()
 }
 
@@ -110,7 +116,66 @@ fn an_endpoint_that_is_back_is_sent_to_in_rounds_that_double() {
         rounds.push(attempts.len());
         attempts.iter().for_each(|attempt| rig.answer(attempt, 200));
     }
-    assert_eq!(rounds, [1, 16, 32, 64, 128]);
+    // The last slots are left to others.
+    assert_eq!(rounds, [1, 16, 32, 64, 120]);
+}
+
+/// Lets a lane grow to 64 attempts at once, has it go through rounds of which nine in ten attempts end so, and returns how
+/// many it makes then.
+fn grown_and_then(rounds: usize, end: impl Fn(&mut Rig, &Attempt)) -> usize {
+    let mut rig = Rig::new(&slow_and_fast());
+    let orders = rig.orders();
+    let mut offset = 100;
+    let mut round = |rig: &mut Rig| {
+        offset = rig.fill(orders, offset, "s");
+        rig.attempts()
+    };
+    for size in [16, 32] {
+        let attempts = round(&mut rig);
+        assert_eq!(attempts.len(), size);
+        attempts.iter().for_each(|attempt| rig.answer(attempt, 200));
+        rig.commit();
+    }
+    for _ in 0..rounds {
+        for (n, attempt) in round(&mut rig).iter().enumerate() {
+            // Ten in a row would open the breaker.
+            if n % 10 == 9 { rig.answer(attempt, 200) } else { end(&mut rig, attempt) }
+        }
+        rig.commit();
+    }
+    round(&mut rig).len()
+}
+
+#[test]
+fn a_lane_sends_less_at_once_after_timeouts_refusals_and_slow_answers() {
+    for reason in [Reason::Timeout, Reason::Connect, Reason::Reset, Reason::Tls, Reason::Protocol] {
+        let fewer = grown_and_then(2, |rig, attempt| rig.fail(attempt, reason));
+        assert!(fewer < 48, "{fewer} after {reason:?}");
+    }
+    for status in [500, 502, 503, 504] {
+        let fewer = grown_and_then(2, |rig, attempt| rig.answer(attempt, status));
+        assert!(fewer < 48, "{fewer} after {status}");
+    }
+    let fewer = grown_and_then(1, |rig, attempt| rig.answer(attempt, 429));
+    assert_eq!(fewer, 1, "each 429 halves");
+    let slow_with_many = |rig: &mut Rig, attempt: &Attempt| {
+        let latency = if rig.engine.in_flight() > 4 { millis(500) } else { millis(10) };
+        rig.answer_after(attempt, latency, 200);
+    };
+    let fewer = [1, 2, 3].map(|rounds| grown_and_then(rounds, slow_with_many));
+    assert!(fewer[0] < 64 && fewer.is_sorted_by(|before, after| before > after), "{fewer:?}");
+}
+
+#[test]
+fn a_lane_sends_more_at_once_while_answers_are_quick_whatever_they_say() {
+    for status in [200, 204, 302, 400, 404] {
+        let more = grown_and_then(1, |rig, attempt| rig.answer(attempt, status));
+        assert_eq!(more, 120, "all there is after {status}, but for the last slots");
+    }
+    for reason in [Reason::Auth, Reason::Proxy, Reason::EgressRefused, Reason::Transform] {
+        let more = grown_and_then(1, |rig, attempt| rig.fail(attempt, reason));
+        assert!(more >= 64, "{reason:?} is no fault of the endpoint's");
+    }
 }
 
 #[test]
@@ -334,8 +399,90 @@ fn room_is_made_in_a_partition_while_those_of_others_wait_for_slots() {
     assert!(endings(&rig.commit()).iter().any(|ending| ending.contains("to slow: moved")));
 }
 
+#[test]
+fn what_waits_for_an_endpoint_waits_in_the_tiers_and_not_in_memory() {
+    let mut rig = Rig::new(&slow_and_fast());
+    let orders = rig.orders();
+    for offset in 100..1000 {
+        rig.event(orders, offset, "s");
+    }
+    let attempts = rig.attempts();
+    assert_eq!((attempts.len(), rig.engine.queued()), (16, 884));
+    attempts.iter().for_each(|attempt| rig.refuse(attempt, ALONE));
+    assert_eq!((rig.attempts().len(), rig.engine.queued()), (0, 0));
+    let batch = rig.commit();
+    assert_eq!(rig.engine.bytes(), 0);
+    let moved =
+        endings(&batch).iter().filter(|it| it.ends_with("to slow: moved to tier 1")).count();
+    assert_eq!(moved, 884);
+}
+
+/// An endpoint that never has time again, and a delivery to it that is never the one to find out.
+#[test]
+fn a_delivery_that_waits_and_waits_expires_without_an_attempt() {
+    let url = "https://example.com/hooks";
+    let mut rig = Rig::new(&to(url, url));
+    let (orders, deliver) = (rig.orders(), rig.moved(Role::Deliver));
+    rig.event(orders, 100, "f");
+    let first = rig.attempts();
+    rig.refuse(&first[0], seconds(60));
+    let began = rig.now;
+    let mut carried = Carried { subscription: id("slow"), attempts: 0, ..due(rig.now) };
+    for n in 0.. {
+        rig.delivery(deliver, 100 + n, &carried);
+        assert_eq!(rig.attempts().len(), 0);
+        let batch = rig.commit();
+        let its = |ending: &&(PartitionId, Ending)| ending.0 == deliver;
+        let Some((_, Ending::Delivery(ending))) = batch.endings.iter().find(its) else {
+            panic!("it is here no longer")
+        };
+        assert_eq!(ending.attempts, 0, "no attempt is made, and none is counted");
+        let Next::Move(due_at, _) = ending.next else {
+            assert_eq!(ending.next, Next::DeadLetter(Reason::Expired));
+            break;
+        };
+        carried.due_at = Some(due_at);
+        carried.first_at = ending.first_at;
+        rig.now = due_at;
+        // The other finds out that the endpoint still has no time.
+        rig.event(orders, 101 + n, "f");
+        let probe = rig.attempts();
+        assert_eq!(told(&probe), [format!("e{} to fast #1", 101 + n)]);
+        rig.refuse(&probe[0], seconds(60));
+    }
+    let age = crate::domain::tiers::until(rig.now, began);
+    assert!((seconds(3600 - 120)..=seconds(3600)).contains(&age), "{age:?}");
+}
+
+/// Waits double up to five minutes, so that a lane without hope comes back twelve times an hour, not each second.
+#[test]
+fn a_lane_without_hope_is_not_looked_at_again_and_again() {
+    let mut rig = Rig::new(&slow_and_fast());
+    let (orders, deliver) = (rig.orders(), rig.moved(Role::Deliver));
+    rig.trouble(orders, 100, "s", Reason::Timeout);
+    let until = rig.now + seconds(3600);
+    let (mut offset, mut probes) = (100, 0);
+    while rig.now < until {
+        let carried = Carried { subscription: id("slow"), ..due(rig.now) };
+        rig.delivery(deliver, offset, &carried);
+        offset += 1;
+        for attempt in rig.attempts() {
+            rig.fail(&attempt, Reason::Timeout);
+            probes += 1;
+            // What came with it goes away for as long as the breaker says.
+            rig.delivery(deliver, offset, &carried);
+            offset += 1;
+            rig.attempts();
+        }
+        let batch = rig.commit();
+        let wait = waits(&batch, rig.now).into_iter().max();
+        rig.wait(wait.expect("it has to wait each time"));
+    }
+    assert!((18..=22).contains(&probes), "{probes} in an hour");
+}
+
 /// Returns how long what a batch moves to the tiers is to wait.
-fn waits(batch: &Batch, now: Timestamp) -> Vec<Duration> {
+pub(super) fn waits(batch: &Batch, now: Timestamp) -> Vec<Duration> {
     let wait = |ending: &Ending| match ending {
         Ending::Delivery(ending) => match ending.next {
             Next::Move(due, _) => Some(crate::domain::tiers::until(due, now)),
@@ -453,4 +600,25 @@ fn lanes_are_counted_by_what_they_do() {
     let attempts = rig.attempts();
     rig.refuse(of(&attempts, "slow")[0], ALONE);
     assert_eq!(rig.engine.lanes(), LaneCounts { active: 1, limited: 1, open: 1 });
+}
+
+#[test]
+fn deliveries_that_wait_are_counted_by_what_they_wait_for() {
+    let rate = json!({"rateLimit": {"requests": 1, "per": "1h"}, "events": ["r"]});
+    let few = json!({"maxInFlight": 1, "events": ["l"]});
+    let many = json!({"events": ["m"]});
+    let all = [("rated", rate), ("few", few), ("many", many), ("away", json!({"events": ["a"]}))];
+    let mut rig = Rig::with(Policy { max_in_flight: 5, ..policy() }, &subscriptions(&all));
+    let orders = rig.orders();
+    rig.event(orders, 100, "a");
+    let first = rig.attempts();
+    rig.refuse(&first[0], millis(500));
+    let events = ["r", "r", "r", "l", "l", "m", "m", "m", "m", "m", "m", "a"];
+    for (offset, event_type) in (101..).zip(events) {
+        rig.event(orders, offset, event_type);
+    }
+    assert_eq!(rig.attempts().len(), 5);
+    // What is left alone for less than a tier waits here.
+    let waiting = Waiting { slot: 3, limit: 1, rate: 2, endpoint: 1 };
+    assert_eq!((rig.engine.waiting(), rig.engine.queued()), (waiting, 7));
 }

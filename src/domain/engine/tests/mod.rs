@@ -7,7 +7,9 @@ mod handover;
 mod health;
 mod lanes;
 mod limits;
+mod room;
 mod schemas;
+mod sharing;
 mod tiers;
 
 use bytes::Bytes;
@@ -148,8 +150,13 @@ impl Rig {
 
     /// Ends an attempt with an answer of this status.
     fn answer(&mut self, attempt: &Attempt, status: u16) {
+        self.answer_after(attempt, millis(10), status);
+    }
+
+    /// The same, after this time.
+    fn answer_after(&mut self, attempt: &Attempt, latency: Duration, status: u16) {
         let answer = Answer { status, retry_after: None, excerpt: None };
-        let attempted = Attempted { latency: millis(10), end: Ok(answer) };
+        let attempted = Attempted { latency, end: Ok(answer) };
         self.engine.attempted(attempt.id, &attempt.subscription, attempted, self.now, 0.0);
     }
 
