@@ -26,6 +26,14 @@ fn a_delivered_attempt() {
 }
 
 #[test]
+fn an_attempt_tells_how_long_it_waited_for_its_lane() {
+    let waited = Some(std::time::Duration::from_micros(1_234_567));
+    let ending = DeliveryEnding { waited, ..attempted(Next::Delivered, answer(200, "")) };
+    let record = String::from_utf8(of_delivery(&ending, "a")).expect("UTF-8");
+    assert!(record.contains(r#""latencyMs":12.4,"laneWaitMs":1234.6,"#), "{record}");
+}
+
+#[test]
 fn a_failed_attempt_that_another_follows() {
     let next = Next::Retry(at("2025-01-15T10:30:06.5Z"), TierIndex(1), Reason::HttpStatus);
     let ending = attempted(next, answer(503, "say \"busy\"\n"));
