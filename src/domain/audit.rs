@@ -73,13 +73,13 @@ pub struct AuditRecord<'a> {
     pub outcome: Outcome,
     /// Why.
     pub reason: Reason,
-    /// The event's id; `None` for a record that is no event.
+    /// The event's id; `None` for a record that can't be read and doesn't say it.
     pub event_id: Option<Cow<'a, str>>,
-    /// The event's type.
+    /// The event's type; `None` for a record that can't be read.
     pub event_type: Option<Cow<'a, str>>,
     /// The event's tenant.
     pub tenant: Option<Cow<'a, str>>,
-    /// To whom; `None` for a record that is no event.
+    /// To whom; `None` for a record that can't be read and holds no delivery.
     pub subscription_id: Option<Cow<'a, str>>,
     /// Where to, without userinfo, query and fragment.
     pub url: Option<Cow<'a, str>>,
@@ -202,25 +202,28 @@ pub(super) fn of_delivery(ending: &DeliveryEnding, instance: &str) -> Vec<u8> {
     })
 }
 
-/// Writes the audit record of a record that can't be read: no event, no subscription, only a place.
+/// Writes the audit record of a record that can't be read: of the event there is only its place, and its id and
+/// subscription where the record holds a delivery.
 pub(super) fn of_unreadable(ending: &UnreadableRecord, instance: &str) -> Vec<u8> {
+    let delivery = ending.delivery.as_deref();
+    let event_id = delivery.and_then(|delivery| delivery.id.as_ref());
     write(&AuditRecord {
         version: 1,
         at: ending.at,
         outcome: Outcome::DeadLettered,
         reason: Reason::Unreadable,
-        event_id: None,
+        event_id: event_id.map(|id| id.as_str().into()),
         event_type: None,
         tenant: None,
-        subscription_id: None,
+        subscription_id: delivery.map(|delivery| delivery.subscription.as_str().into()),
         url: None,
-        attempt: 0,
+        attempt: delivery.map_or(0, |delivery| delivery.attempts),
         status_code: None,
         latency_ms: None,
         lane_wait_ms: None,
         next_attempt_at: None,
-        trigger: Trigger::Event,
-        source: (&ending.record.origin).into(),
+        trigger: delivery.map_or(Trigger::Event, |delivery| delivery.trigger),
+        source: ending.origin().into(),
         response: None,
         error: Some((&*ending.error).into()),
         instance: instance.into(),

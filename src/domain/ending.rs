@@ -13,7 +13,7 @@ use super::audit;
 use super::event::Event;
 use super::headers::{self, Carried, DeadLetterKind, Obituary, Trigger};
 use super::outcome::{Attempted, Reason};
-use super::record::{Headers, Record};
+use super::record::{Headers, Origin, Record};
 use super::subscription::{Subscription, SubscriptionId};
 use super::tiers::TierIndex;
 
@@ -85,6 +85,8 @@ pub struct UnreadableRecord {
     pub at: Timestamp,
     /// The record.
     pub record: Record,
+    /// What can be understood of the delivery that it holds, if it holds one: this is that delivery's end.
+    pub delivery: Option<Box<Carried>>,
     /// Why; repeats nothing of the record.
     pub error: Box<str>,
     /// What its dead letter holds.
@@ -130,7 +132,9 @@ impl Ending {
             }
             Self::Unreadable(ending) => {
                 let audit = audit::of_unreadable(ending, instance);
-                (Some(ending.dead_letter()), Some(audit_record(None, audit, Headers::default())))
+                let subscription = ending.delivery.as_ref().map(|it| it.subscription.as_str());
+                let key = subscription.map(|id| id.to_owned().into());
+                (Some(ending.dead_letter()), Some(audit_record(key, audit, Headers::default())))
             }
         }
     }
@@ -242,10 +246,33 @@ impl DeliveryEnding {
 }
 
 impl UnreadableRecord {
+    /// Returns where the event of a delivery was produced; otherwise, and if that isn't known, where the record stands.
+    pub fn origin(&self) -> &Origin {
+        let origin = self.delivery.as_ref().and_then(|delivery| delivery.origin.as_ref());
+        origin.unwrap_or(&self.record.origin)
+    }
+
     fn dead_letter(&self) -> Publication {
         let (key, value, headers) = kept(&self.record, self.value);
-        let headers = headers::unreadable(&headers, &self.record.origin, &self.error);
+        let headers = match &self.delivery {
+            None => headers::unreadable(&headers, &self.record.origin, &self.error),
+            Some(delivery) => self.given_up(delivery).write(
+                &headers,
+                Some(&Obituary { kind: DeadLetterKind::Delivery, error: Some(self.error.clone()) }),
+            ),
+        };
         Publication { to: Destination::DeadLetter, key, value, headers }
+    }
+
+    /// Returns a delivery as its dead letter tells it.
+    fn given_up(&self, delivery: &Carried) -> Carried {
+        Carried {
+            due_at: None,
+            origin: Some(self.origin().clone()),
+            reason: Some(Reason::Unreadable),
+            status: None,
+            ..delivery.clone()
+        }
     }
 }
 

@@ -71,9 +71,9 @@ impl Trigger {
 /// What a dead letter is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DeadLetterKind {
-    /// A delivery to one subscription that was given up.
+    /// A delivery to one subscription that was given up, be it because its event can't be read any more.
     Delivery,
-    /// A record that can't be read.
+    /// A record that can't be read and names no subscription.
     Record,
 }
 
@@ -186,6 +186,22 @@ impl Carried {
             status: optional(headers, STATUS, |text| text.parse().ok())?,
             redrives: optional(headers, REDRIVES, parse_count)?.unwrap_or(0),
         })
+    }
+
+    /// Reads what can be understood of a delivery where [`Carried::read`] fails; `None` when there is no subscription.
+    pub fn salvage(headers: &Headers) -> Option<Self> {
+        let mut kept = headers.clone();
+        loop {
+            let name = match Self::read(&kept) {
+                Ok(carried) => return Some(carried),
+                Err(BadHeader(SUBSCRIPTION)) => return None,
+                // A place without a good time is none; without it, the time isn't looked at.
+                Err(BadHeader(ORIGIN_TIMESTAMP)) => ORIGIN,
+                Err(BadHeader(name)) => name,
+            };
+            // What is malformed is there, so there is less with every turn.
+            kept.0.retain(|header| &*header.name != name);
+        }
     }
 
     /// Returns an event's headers with ours behind them.

@@ -42,7 +42,7 @@ pub struct Failure {
     pub status_code: Option<u16>,
     /// What went wrong, in words.
     pub error: Option<String>,
-    /// To whom; `None` for a record that can't be read.
+    /// To whom; `None` for a record that can't be read and holds no delivery.
     pub subscription_id: Option<String>,
     /// Where to.
     pub url: Option<String>,
@@ -97,9 +97,10 @@ impl<'a> Kind<'a> {
     fn of(ending: &'a Ending) -> Option<Self> {
         let delivery = match ending {
             Ending::Delivery(delivery) => delivery,
-            Ending::Unreadable(_) => {
+            Ending::Unreadable(it) => {
                 let (reason, outcome) = (Reason::Unreadable, Outcome::DeadLettered);
-                return Some(Self { reason, status: None, outcome, subscription: None });
+                let subscription = it.delivery.as_ref().map(|it| it.subscription.as_str());
+                return Some(Self { reason, status: None, outcome, subscription });
             }
         };
         let (outcome, reason) = delivery.next.outcome()?;
@@ -117,9 +118,15 @@ impl Failure {
     fn of(ending: &Ending, kind: Kind) -> Self {
         let (at, origin, error, delivery) = match ending {
             Ending::Delivery(it) => (it.at, &it.event.origin, it.error(), Some(it)),
-            Ending::Unreadable(it) => (it.at, &it.record.origin, Some(it.error.clone()), None),
+            Ending::Unreadable(it) => (it.at, it.origin(), Some(it.error.clone()), None),
+        };
+        let unread = match ending {
+            Ending::Delivery(_) => None,
+            Ending::Unreadable(it) => it.delivery.as_deref(),
         };
         let event = delivery.map(|it| &it.event);
+        let event_id = event.map(|it| &it.id).or(unread.and_then(|it| it.id.as_ref()));
+        let attempts = delivery.map(|it| it.attempts).or(unread.map(|it| it.attempts));
         let subscription = delivery.and_then(|it| it.subscription.as_ref());
         let next_attempt_at = delivery.and_then(|it| match it.next {
             Next::Retry(due, ..) => Some(due),
@@ -134,10 +141,10 @@ impl Failure {
             error: error.as_deref().map(cut),
             subscription_id: kind.subscription.map(str::to_owned),
             url: subscription.map(|subscription| cut(&subscription.audit_url)),
-            event_id: event.map(|event| event.id.to_string()),
+            event_id: event_id.map(ToString::to_string),
             event_type: event.map(|event| cut(&event.event_type)),
             tenant: event.and_then(|event| event.tenant.as_deref()).map(cut),
-            attempt: delivery.map_or(0, |it| it.attempts),
+            attempt: attempts.unwrap_or(0),
             next_attempt_at,
             source: origin.to_string(),
         }
@@ -167,7 +174,9 @@ fn as_word<S: Serializer>(reason: &Reason, serializer: S) -> Result<S::Ok, S::Er
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::ending::tests::{HIDDEN, answer, at, attempted, decided, unreadable};
+    use crate::domain::ending::tests::{
+        HIDDEN, answer, at, attempted, decided, unreadable, unreadable_retry,
+    };
     use crate::domain::subscription::tests::id;
     use crate::domain::tiers::TierIndex;
 
@@ -233,6 +242,16 @@ mod tests {
             r#""source":"orders/3/42"}]"#,
         );
         assert_eq!(json, expected);
+    }
+
+    #[test]
+    fn a_delivery_that_cannot_be_read_is_told_as_its_subscriptions() {
+        let mut failures = Failures::default();
+        failures.note([Ending::Unreadable(Box::new(unreadable_retry()))].iter());
+        let [failure] = failures.latest() else { panic!("there is one") };
+        let whose = (failure.subscription_id.as_deref(), failure.event_id.as_deref());
+        assert_eq!(whose, (Some("crm"), Some("evt_1")));
+        assert_eq!((failure.attempt, &*failure.source), (2, "orders/3/42"));
     }
 
     #[test]

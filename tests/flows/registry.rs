@@ -8,6 +8,7 @@ use serde_json::json;
 
 use crate::fixture::{Fixture, SOON, told};
 use crate::support::connector::{Setup, quoted};
+use crate::support::exchange::Answer;
 use crate::support::gate::Gate;
 use crate::support::receiver::Receiver;
 use crate::support::record::Draft;
@@ -176,8 +177,8 @@ fn a_schema_that_nobody_knows_and_a_value_without_one_are_dead_letters() {
 #[test]
 fn a_retry_is_read_as_it_was_first_read_when_the_settings_have_changed() {
     let receiver = Receiver::start(|_, nth| match nth {
-        1 => crate::support::exchange::Answer::status(503),
-        _ => crate::support::exchange::Answer::status(200),
+        1 => Answer::status(503),
+        _ => Answer::status(200),
     });
     let (flow, setup) = flow("registry-retry", &shared().url());
     let schedule = json!({"retry": {"schedule": ["5s"]}});
@@ -208,4 +209,55 @@ fn a_retry_is_read_as_it_was_first_read_when_the_settings_have_changed() {
     assert_eq!(first["data"], json!({"of": {"cents": 7}}));
     assert_eq!((&first["data"], &first["event"]), (&second["data"], &second["event"]));
     assert_eq!(told(&flow.audit(2)[1]), "crm p1 #2 delivered ok");
+}
+
+#[test]
+fn a_retry_that_cannot_be_read_any_more_is_a_dead_letter_of_its_delivery_and_can_be_redriven() {
+    let receiver = Receiver::start(|_, nth| match nth {
+        1 => Answer::status(503),
+        _ => Answer::status(200),
+    });
+    let (flow, setup) = flow("registry-gone", &shared().url());
+    let schedule = json!({"retry": {"schedule": ["2s"]}});
+    flow.subscribe("crm", &receiver.url("/"), &["*"], schedule);
+    let id = shared().register(&flow.scope.topic("thing"), "AVRO", THING, &[]);
+    let mut connector = setup.start();
+    connector.wait_ready(SOON);
+    flow.scope.produce_all("things", [thing(id, "a")]);
+    flow.scope.wait_for("audit", SOON, |records| !records.is_empty());
+    connector.sigterm();
+    assert!(connector.wait_exit(SOON).success());
+
+    // Now there is neither the source nor a registry. Somebody who wants everything came meanwhile.
+    flow.subscribe("other", &receiver.url("/other"), &["*"], json!({}));
+    let mut without = flow.start();
+    let letters = flow.scope.wait_for("dead-letter", SOON, |records| !records.is_empty());
+    let header = |name: &str| letters[0].header(name).unwrap_or_default();
+    let place = format!("{}/0/0", flow.scope.topic("things"));
+    for (name, expect) in [
+        ("webhooks-kind", "delivery"),
+        ("webhooks-subscription", "crm"),
+        ("webhooks-id", "a"),
+        ("webhooks-attempts", "1"),
+        ("webhooks-origin", &place),
+        ("webhooks-reason", "unreadable"),
+        ("webhooks-error", "it needs a schema, and there is no registry.url"),
+    ] {
+        assert_eq!(header(name), expect, "{name}");
+    }
+    let end = &flow.audit(2)[1];
+    assert_eq!(told(end), "crm a #1 dead-lettered unreadable");
+    assert_eq!(end["source"]["topic"], flow.scope.topic("things"));
+    without.sigterm();
+    assert!(without.wait_exit(SOON).success());
+
+    // With a registry again, it goes to whom it was for, and to nobody else.
+    let mut connector = setup.start();
+    connector.wait_ready(SOON);
+    let redriven = setup.run(&["dead-letters", "redrive", "--subscription", "crm"]);
+    assert!(redriven.status.success(), "{}", String::from_utf8_lossy(&redriven.stderr));
+    assert_eq!(told(&flow.audit(3)[2]), "crm a #1 delivered ok");
+    let [first, last] = [0, 1].map(|at: usize| receiver.requests()[at].json());
+    assert_eq!((&last["data"], &last["id"]), (&first["data"], &first["id"]));
+    assert_eq!(receiver.requests().len(), 2);
 }

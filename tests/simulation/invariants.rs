@@ -62,7 +62,8 @@ impl Ledger {
             match ending {
                 Ending::Delivery(ending) => self.end(ending),
                 Ending::Unreadable(ending) => {
-                    let place = place(&ending.record, "");
+                    let to = ending.delivery.as_ref().map(|it| it.subscription.as_str());
+                    let place = place(&ending.record, to.unwrap_or_default());
                     assert!(self.settled.insert(place), "an unreadable record was told of twice");
                 }
             }

@@ -3,7 +3,9 @@ use proptest::sample::select;
 use serde_json::json;
 
 use super::*;
-use crate::domain::ending::tests::{HIDDEN, answer, at, attempted, decided, unreadable};
+use crate::domain::ending::tests::{
+    HIDDEN, answer, at, attempted, decided, unreadable, unreadable_retry,
+};
 use crate::domain::headers::Trigger;
 use crate::domain::outcome::Failure;
 use crate::domain::subscription::tests::subscription;
@@ -79,6 +81,14 @@ fn an_unreadable_record() {
     check(
         of_unreadable(&unreadable(), "a"),
         r#"{"version":1,"at":"2025-01-15T10:30:01.123Z","outcome":"dead-lettered","reason":"unreadable","eventId":null,"eventType":null,"tenant":null,"subscriptionId":null,"url":null,"attempt":0,"statusCode":null,"latencyMs":null,"laneWaitMs":null,"nextAttemptAt":null,"trigger":"event","source":{"topic":"orders","partition":3,"offset":42,"timestamp":"2025-01-15T10:30:00.000Z"},"response":null,"error":"not JSON, at line 1 column 1","instance":"a"}"#,
+    );
+}
+
+#[test]
+fn a_retry_that_cannot_be_read_any_more() {
+    check(
+        of_unreadable(&unreadable_retry(), "a"),
+        r#"{"version":1,"at":"2025-01-15T10:30:01.123Z","outcome":"dead-lettered","reason":"unreadable","eventId":"evt_1","eventType":null,"tenant":null,"subscriptionId":"crm","url":null,"attempt":2,"statusCode":null,"latencyMs":null,"laneWaitMs":null,"nextAttemptAt":null,"trigger":"replay","source":{"topic":"orders","partition":3,"offset":42,"timestamp":"2025-01-15T10:30:00.000Z"},"response":null,"error":"not JSON, at line 1 column 1","instance":"a"}"#,
     );
 }
 

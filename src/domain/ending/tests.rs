@@ -5,8 +5,9 @@ use serde_json::json;
 use super::*;
 use crate::domain::decode;
 use crate::domain::decode::tests::{record, source};
+use crate::domain::event::EventId;
 use crate::domain::outcome::{Answer, Failure};
-use crate::domain::record::Header;
+use crate::domain::record::{Header, Offset};
 use crate::domain::source::{Format, Selector};
 use crate::domain::subscription::tests::{id, subscription};
 
@@ -66,9 +67,30 @@ pub(crate) fn unreadable() -> UnreadableRecord {
     UnreadableRecord {
         at: at("2025-01-15T10:30:01.123Z"),
         record: record("hunter2", &[("x-key", "hunter2")]),
+        delivery: None,
         error: "not JSON, at line 1 column 1".into(),
         value: Value::Whole,
     }
+}
+
+/// Builds the ending of a retry whose event can't be read any more, of `orders/3/42`, found in `moved/0/7`.
+pub(crate) fn unreadable_retry() -> UnreadableRecord {
+    let carried = Carried {
+        id: Some(EventId::new("evt_1")),
+        attempts: 2,
+        due_at: Some(at("2025-01-15T10:30:06Z")),
+        first_at: Some(at("2025-01-15T10:30:01Z")),
+        origin: Some(record("", &[]).origin),
+        source: Some(Arc::new(source(Format::Envelope))),
+        reason: Some(Reason::HttpStatus),
+        status: Some(503),
+        ..Carried::due_now(id("crm"), Trigger::Replay)
+    };
+    let mut moved = record("hunter2", &[("x-key", "hunter2")]);
+    moved.headers = carried.write(&moved.headers, None);
+    moved.origin =
+        Origin { topic: "moved".into(), partition: 0, offset: Offset(7), ..moved.origin };
+    UnreadableRecord { record: moved, delivery: Some(Box::new(carried)), ..unreadable() }
 }
 
 fn retry() -> Next {
@@ -252,6 +274,34 @@ fn an_unreadable_record_is_a_dead_letter_as_it_came_and_its_audit_has_no_key() {
         "webhooks-error: not JSON, at line 1 column 1",
     ];
     check(&ending, &expect, Some(("(null)", "dead-lettered unreadable")));
+}
+
+#[test]
+fn a_retry_that_cannot_be_read_is_a_dead_letter_of_its_delivery_and_told_of_as_its_end() {
+    let ending = Ending::Unreadable(Box::new(unreadable_retry()));
+    let expect = [
+        "DeadLetter k1 hunter2",
+        "x-key: hunter2",
+        "webhooks-subscription: crm",
+        "webhooks-id: evt_1",
+        "webhooks-trigger: replay",
+        "webhooks-attempts: 2",
+        "webhooks-first-at: 2025-01-15T10:30:01.000Z",
+        "webhooks-origin: orders/3/42",
+        "webhooks-origin-timestamp: 2025-01-15T10:30:00.000Z",
+        r#"webhooks-source: {"format":"envelope"}"#,
+        "webhooks-reason: unreadable",
+        "webhooks-kind: delivery",
+        "webhooks-error: not JSON, at line 1 column 1",
+    ];
+    check(&ending, &expect, Some(("crm", "dead-lettered unreadable")));
+    check_dropped(ending, "unreadable");
+    // Without an origin of its own, its place is the record's.
+    let mut lost = unreadable_retry();
+    lost.delivery.as_mut().expect("it has one").origin = None;
+    let (letter, _) = Ending::Unreadable(Box::new(lost)).publications("a");
+    let headers = letter.expect("a dead letter").headers;
+    assert_eq!(headers.text("webhooks-origin"), Some("moved/0/7"));
 }
 
 /// Drops the value of an ending twice, and checks the dead letter that it became.

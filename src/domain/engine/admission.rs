@@ -132,8 +132,8 @@ impl Admission<'_> {
                 let delivery = self.open(partition, head.offset, head.bytes, event, *carried);
                 self.delivery(partition, delivery.0, delivery.1);
             }
-            Content::Unreadable(record, reason) => {
-                self.unreadable(partition, head.offset, head.bytes, *record, reason);
+            Content::Unreadable(record, delivery, reason) => {
+                self.unreadable(partition, head.offset, head.bytes, *record, delivery, reason);
             }
         }
     }
@@ -334,12 +334,14 @@ impl Admission<'_> {
         offset: Offset,
         bytes: usize,
         record: Record,
+        delivery: Option<Box<Carried>>,
         reason: Unreadable,
     ) {
         let seq = partition.window.open_sole(offset, self.now);
         self.hold(partition, bytes);
         let error = reason.0.into();
-        let ending = UnreadableRecord { at: self.now, record, error, value: Value::Whole };
+        let ending =
+            UnreadableRecord { at: self.now, record, delivery, error, value: Value::Whole };
         let freed = partition.settle(seq, FLOOR, bytes);
         self.gathering.push(self.id, Ending::Unreadable(Box::new(ending)), freed);
     }

@@ -55,7 +55,8 @@ pub(super) struct Head {
 pub(super) enum Content {
     Event(Arc<Event>),
     Delivery(Arc<Event>, Box<Carried>),
-    Unreadable(Box<Record>, Unreadable),
+    /// Together with the delivery that the record holds, as far as that is understood.
+    Unreadable(Box<Record>, Option<Box<Carried>>, Unreadable),
     Observed(Box<Observation>),
     /// Nothing to do: a tombstone, an audit record that says nothing of health, or settled by a former owner.
     Nothing,
@@ -246,12 +247,12 @@ impl Partition {
         }
         let Some(source) = self.source else {
             let reason = Unreadable("the topic belongs to no source".into());
-            return Content::Unreadable(Box::new(record), reason);
+            return Content::Unreadable(Box::new(record), None, reason);
         };
         let identity = Identity { origin: record.origin.clone(), id: None };
         match decode::decode(policy.sources.get(source), record, translation, identity) {
             Ok(event) => Content::Event(Arc::new(event)),
-            Err((record, reason)) => Content::Unreadable(record, reason),
+            Err((record, reason)) => Content::Unreadable(record, None, reason),
         }
     }
 }
@@ -274,13 +275,17 @@ fn source_of(carried: &Carried, record: &Record, policy: &Policy) -> Arc<Source>
 fn read_delivery(record: Record, translation: Option<Translation>, policy: &Policy) -> Content {
     let carried = match Carried::read(&record.headers) {
         Ok(carried) => carried,
-        Err(bad) => return Content::Unreadable(Box::new(record), Unreadable(bad.to_string())),
+        Err(bad) => {
+            let delivery = Carried::salvage(&record.headers).map(Box::new);
+            let reason = Unreadable(bad.to_string());
+            return Content::Unreadable(Box::new(record), delivery, reason);
+        }
     };
     let source = source_of(&carried, &record, policy);
     let origin = carried.origin.clone().unwrap_or_else(|| record.origin.clone());
     let identity = Identity { origin, id: carried.id.clone() };
     match decode::decode(&source, record, translation, identity) {
         Ok(event) => Content::Delivery(Arc::new(event), Box::new(carried)),
-        Err((record, reason)) => Content::Unreadable(record, reason),
+        Err((record, reason)) => Content::Unreadable(record, Some(Box::new(carried)), reason),
     }
 }

@@ -103,6 +103,24 @@ fn an_unreadable_record_is_a_dead_letter_without_a_subscription() {
 }
 
 #[test]
+fn what_can_be_understood_of_a_malformed_delivery_is_salvaged() {
+    let with = |more: &[(&str, &str)]| {
+        let mut headers = carried().write(&Headers::default(), None);
+        more.iter().for_each(|(name, value)| headers.push(name, (*value).to_owned()));
+        Carried::salvage(&headers)
+    };
+    assert_eq!(with(&[]), Some(carried()));
+    let bad = [(ATTEMPTS, "many"), (DUE_AT, "soon"), (SOURCE, "{}"), (ORIGIN_TIMESTAMP, "then")];
+    let expect = Carried { attempts: 0, due_at: None, source: None, origin: None, ..carried() };
+    assert_eq!(with(&bad), Some(expect));
+    assert_eq!(with(&[(SUBSCRIPTION, "a b")]), None);
+    assert_eq!(Carried::salvage(&headers(&[(ORIGIN, "orders/3/42")])), None);
+    let placed = headers(&[(SUBSCRIPTION, "crm"), (ORIGIN, "orders/3/42")]);
+    let expect = Carried::due_now(id("crm"), Trigger::Event);
+    assert_eq!(Carried::salvage(&placed), Some(expect), "a place without a time is none");
+}
+
+#[test]
 fn a_subscription_alone_is_a_delivery_that_is_due_now() {
     let read = Carried::read(&headers(&[("other", "x"), ("webhooks-subscription", "crm")]));
     assert_eq!(read, Ok(Carried::due_now(id("crm"), Trigger::Event)));

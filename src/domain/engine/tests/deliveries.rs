@@ -1,6 +1,8 @@
 //! What becomes of one delivery, and of records that are none.
 
 use super::*;
+use crate::domain::event::EventId;
+use crate::domain::source::{Selector, Source};
 
 #[test]
 fn a_delivered_event_is_told_of_and_committed_together() {
@@ -205,8 +207,8 @@ fn a_poison_record_harms_no_other() {
     assert_eq!(commits(&rig.commit()), ["orders/0 at 103:"]);
 }
 
-/// Checks that a record of the deliver topic with these headers of ours is a dead letter of kind record.
-fn check_poison(headers: &[(&str, &str)]) {
+/// Checks what becomes of a record of the deliver topic with these headers of ours, beside a good one.
+fn check_poison(headers: &[(&str, &str)], expect: &str) {
     let mut rig = Rig::new(&crm());
     let deliver = rig.moved(Role::Deliver);
     let mut poison = Headers::default();
@@ -216,15 +218,43 @@ fn check_poison(headers: &[(&str, &str)]) {
     rig.record(deliver, 100, Some(r#"{"event":"a"}"#), poison);
     rig.delivery(deliver, 101, &due(rig.now));
     assert_eq!(told(&rig.attempts()), ["e101 to crm #2"]);
-    assert_eq!(endings(&rig.commit()), ["moved/0/100: unreadable"], "{headers:?}");
+    assert_eq!(endings(&rig.commit()), [expect], "{headers:?}");
 }
 
 #[test]
 fn a_delivery_that_says_nonsense_is_a_poison_record_too() {
-    check_poison(&[]);
-    check_poison(&[("webhooks-subscription", "no id")]);
-    check_poison(&[("webhooks-subscription", "crm"), ("webhooks-attempts", "4294967295")]);
-    check_poison(&[("webhooks-subscription", "crm"), ("webhooks-due-at", "soon")]);
+    check_poison(&[], "moved/0/100: unreadable");
+    check_poison(&[("webhooks-subscription", "no id")], "moved/0/100: unreadable");
+    let crm = ("webhooks-subscription", "crm");
+    check_poison(&[crm, ("webhooks-due-at", "soon")], "moved/0/100 to crm: unreadable");
+    let [place, at] =
+        [("webhooks-origin", "orders/3/42"), ("webhooks-origin-timestamp", "2025-01-15T10:30:00Z")];
+    let many = ("webhooks-attempts", "4294967295");
+    check_poison(&[crm, many, place, at], "orders/3/42 to crm: unreadable");
+}
+
+#[test]
+fn a_retry_that_cannot_be_read_any_more_is_the_end_of_its_delivery() {
+    let mut rig = Rig::new(&crm());
+    let tier = rig.moved(Role::Tier(TierIndex(2)));
+    let first = Source::of_format(Format::Registry);
+    let first = Source { event_type: Some(Selector::Literal("a".into())), ..first };
+    let origin =
+        Origin { topic: "orders".into(), partition: 3, offset: Offset(42), timestamp: rig.now };
+    let carried = Carried {
+        id: Some(EventId::new("evt_1")),
+        origin: Some(origin),
+        source: Some(Arc::new(first)),
+        ..due(rig.now + seconds(30))
+    };
+    rig.delivery(tier, 100, &carried);
+    assert_eq!(told(&rig.attempts()), [""; 0]);
+    let batch = rig.commit();
+    assert_eq!(endings(&batch), ["orders/3/42 to crm: unreadable"]);
+    assert_eq!(commits(&batch), ["moved/0 at 101:"]);
+    let [(_, Ending::Unreadable(ending))] = &batch.endings[..] else { panic!("it is one") };
+    assert_eq!(ending.delivery.as_deref(), Some(&carried));
+    assert_eq!(rig.engine.bytes(), 0);
 }
 
 #[test]

@@ -198,7 +198,12 @@ fn told(attempts: &[Attempt]) -> Vec<String> {
 /// Tells a batch's endings, in their order.
 fn endings(batch: &Batch) -> Vec<String> {
     let tell = |ending: &Ending| match ending {
-        Ending::Unreadable(ending) => format!("{}: unreadable", ending.record.origin),
+        Ending::Unreadable(ending) => match &ending.delivery {
+            None => format!("{}: unreadable", ending.record.origin),
+            Some(delivery) => {
+                format!("{} to {}: unreadable", ending.origin(), delivery.subscription)
+            }
+        },
         Ending::Delivery(ending) => {
             let next = match (ending.next, ending.next.outcome()) {
                 (Next::Move(_, tier), _) => format!("moved to tier {}", tier.0),
