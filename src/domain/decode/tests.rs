@@ -5,8 +5,10 @@ use jiff::Timestamp;
 use proptest::prelude::*;
 
 use super::*;
+use crate::domain::payload::{self, Retryable};
 use crate::domain::record::{Header, Headers, Offset};
 use crate::domain::source::Selector;
+use crate::domain::subscription::Payload;
 
 /// Builds a record at `orders/3/42` of 2025-01-15T10:30:00Z.
 pub(crate) fn record(value: &str, headers: &[(&str, &str)]) -> Record {
@@ -233,6 +235,131 @@ fn selectors_work_for_every_format_and_come_before_its_own_attributes() {
     check("{}", at, "unreadable: event_type: pointer \"/data/kind\" is missing");
 }
 
+/// Can stand for any attribute.
+const FOUND: &str = "2025-02-01T00:00:00Z";
+
+/// A source whose only selector, but for the type that some formats need, is this.
+fn selecting(format: Format, attribute: &str, selector: &Selector) -> Source {
+    let mut source = source(format);
+    if !format.carries_type() {
+        source.event_type = Some(Selector::Literal("t".into()));
+    }
+    let place = match attribute {
+        "event_type" => &mut source.event_type,
+        "event_id" => &mut source.event_id,
+        "event_time" => &mut source.event_time,
+        _ => &mut source.tenant,
+    };
+    *place = Some(selector.clone());
+    source
+}
+
+/// Reads a record of a format whose data is `{"at":…}`, with one selector, and tells what the attribute is.
+fn selected(
+    format: Format,
+    attribute: &str,
+    selector: &Selector,
+    at: &str,
+    adjust: impl FnOnce(&mut Record),
+) -> Result<String, String> {
+    let data = format!(r#"{{"at":{at}}}"#);
+    let (value, translation) = match format {
+        Format::Envelope => (format!(r#"{{"event":"own","id":"own","data":{data}}}"#), None),
+        Format::CloudEvents => {
+            let own = r#""specversion":"1.0","id":"own","source":"/s","type":"own""#;
+            (format!("{{{own},\"data\":{data}}}"), None)
+        }
+        Format::Json => (data, None),
+        Format::Registry => ("\0\0\0\0\u{7}x".to_owned(), Some(Ok(data.into()))),
+    };
+    let mut record =
+        record(&value, &[("content-type", "application/cloudevents+json"), ("at", FOUND)]);
+    record.key = Some(FOUND.into());
+    adjust(&mut record);
+    let identity = Identity { origin: record.origin.clone(), id: None };
+    let source = Arc::new(selecting(format, attribute, selector));
+    let event = decode(&source, record, translation, identity);
+    let event = event.map_err(|(_, unreadable)| unreadable.0)?;
+    let found = match attribute {
+        "event_type" => &*event.event_type,
+        "event_id" => event.id.as_str(),
+        "event_time" => &*event.time,
+        _ => event.tenant.as_deref().unwrap_or("(none)"),
+    };
+    Ok(found.to_owned())
+}
+
+/// Calls with each format, the pointer to its data's `at`, and each attribute.
+fn each_format_and_attribute(check: impl Fn(Format, Selector, &str)) {
+    for format in [Format::Envelope, Format::CloudEvents, Format::Json, Format::Registry] {
+        let pointer = match format {
+            Format::Envelope | Format::CloudEvents => "/data/at",
+            Format::Json | Format::Registry => "/at",
+        };
+        for attribute in ["event_type", "event_id", "event_time", "tenant"] {
+            check(format, Selector::Pointer(pointer.into()), attribute);
+        }
+    }
+}
+
+#[test]
+fn every_selector_finds_every_attribute_in_every_format() {
+    let quoted = format!("\"{FOUND}\"");
+    each_format_and_attribute(|format, pointer, attribute| {
+        let [header, literal] = [Selector::Header("at".into()), Selector::Literal(FOUND.into())];
+        for selector in [pointer, header, literal, Selector::Key] {
+            let found = selected(format, attribute, &selector, &quoted, |_| {});
+            assert_eq!(found, Ok(FOUND.to_owned()), "{format:?} {attribute} {selector:?}");
+        }
+    });
+}
+
+#[test]
+fn every_selector_that_finds_nothing_or_what_is_no_text_is_named_in_every_format() {
+    let header = Selector::Header("at".into());
+    each_format_and_attribute(|format, pointer, attribute| {
+        let Selector::Pointer(path) = &pointer else { unreachable!("it is one") };
+        let shown = format!("pointer \"{path}\"");
+        let check = |selector: &Selector, at: &str, adjust: fn(&mut Record), expect: &str| {
+            let found = selected(format, attribute, selector, at, adjust);
+            assert_eq!(found, Err(format!("{attribute}: {expect}")), "{format:?}");
+        };
+        let lost = |record: &mut Record| record.headers.0.retain(|it| &*it.name != "at");
+        let odd = |record: &mut Record| record.headers.push("at", &b"\xff"[..]);
+        check(&header, "1", lost, "header \"at\" is missing");
+        check(&header, "1", odd, "header \"at\" is not UTF-8");
+        check(
+            &Selector::Key,
+            "1",
+            |it| it.key = Some(Bytes::from_static(b"\xff")),
+            "key is not UTF-8",
+        );
+        let nowhere = Selector::Pointer("/no/where".into());
+        check(&nowhere, "1", |_| {}, "pointer \"/no/where\" is missing");
+        for at in ["{}", "[]", "true"] {
+            check(&pointer, at, |_| {}, &format!("{shown} is neither a string nor a number"));
+        }
+        if attribute == "event_time" {
+            check(&pointer, "\"noon\"", |_| {}, &format!("{shown} is not an RFC 3339 time"));
+        }
+        // An event may be of no tenant; the rest it has to have.
+        let silent: [(&Selector, &str, fn(&mut Record), &str); 4] = [
+            (&pointer, "null", |_| {}, &shown),
+            (&pointer, "\"\"", |_| {}, &shown),
+            (&Selector::Key, "1", |it| it.key = None, "key"),
+            (&header, "1", |it| it.headers.push("at", ""), "header \"at\""),
+        ];
+        for (selector, at, adjust, shown) in silent {
+            let found = selected(format, attribute, selector, at, adjust);
+            let expect = match attribute {
+                "tenant" => Ok("(none)".to_owned()),
+                _ => Err(format!("{attribute}: {shown} is null or empty")),
+            };
+            assert_eq!(found, expect, "{format:?}");
+        }
+    });
+}
+
 #[test]
 fn what_a_schema_makes_of_a_record_is_its_data() {
     let mut source = source(Format::Registry);
@@ -277,11 +404,180 @@ proptest! {
     }
 
     #[test]
-    fn data_survives_byte_for_byte(data in "(\\{\"[a-z]\": ?-?[1-9][0-9]{0,30}\\}|\"[a-z ]*\"|\\[ ?\\])") {
-        let value = format!(r#"{{"event":"a", "data": {data} }}"#);
-        let record = record(&value, &[]);
-        let event = event(source(Format::Envelope), record);
-        prop_assert_eq!(event.data, data.as_bytes());
+    fn no_headers_make_a_decoder_panic_and_no_data_is_much_longer_than_its_value(
+        value in prop_oneof![
+            json_text().prop_map(String::into_bytes),
+            members().prop_map(String::into_bytes),
+            prop::collection::vec(any::<u8>(), 0..40),
+        ],
+        headers in prop::collection::vec(header(), 0..10),
+        place in selector(),
+    ) {
+        let mut record = record("", &[]);
+        record.value = Some(value.clone().into());
+        let headers = headers.into_iter().map(|(name, value)| Header { name: name.into(), value });
+        record.headers = Headers(headers.collect());
+        for format in [Format::Envelope, Format::CloudEvents, Format::Json, Format::Registry] {
+            for attribute in ["event_type", "event_id", "event_time", "tenant"] {
+                let source = Arc::new(selecting(format, attribute, &place));
+                let identity = Identity { origin: record.origin.clone(), id: None };
+                let translation = (format == Format::Registry).then(|| Ok(value.clone().into()));
+                let read = decode(&source, record.clone(), translation, identity);
+                if let Ok(event) = read {
+                    // Text in a string takes six bytes for one at most.
+                    prop_assert!(event.data.len() <= 6 * value.len() + 4);
+                    prop_assert!(event.event_type.len() <= TYPE_MAX);
+                    for payload in PAYLOADS {
+                        payload::body(&event, payload, 1, Retryable::Retryable);
+                        payload::headers(&event, payload);
+                    }
+                }
+            }
+        }
+    }
+}
+
+const PAYLOADS: [Payload; 4] =
+    [Payload::Envelope, Payload::Raw, Payload::CloudEvents, Payload::CloudEventsBinary];
+
+/// Generates JSON as producers write it: numbers that no type holds, names that repeat, escapes, spaces.
+pub(crate) fn json_text() -> impl Strategy<Value = String> {
+    let space = "[ \t\n]{0,2}";
+    let string = "\"([a-zé🦀 /]|\\\\[nt\"/\\\\]|\\\\u00[0-7][0-9a-fA-F]){0,6}\"";
+    let leaf = prop_oneof![
+        "-?(0|[1-9][0-9]{0,30})(\\.[0-9]{1,25})?([eE][+-]?[0-9]{1,3})?",
+        string,
+        "(true|false|null)",
+    ];
+    leaf.prop_recursive(4, 40, 5, move |inner| {
+        let list = prop::collection::vec((space, inner.clone(), space), 0..5);
+        let list = list.prop_map(|items| {
+            let items: Vec<_> = items.iter().map(|(a, item, b)| format!("{a}{item}{b}")).collect();
+            format!("[{}]", items.join(","))
+        });
+        let map = prop::collection::vec((space, "\"[ab]?\"", space, inner), 0..5);
+        let map = map.prop_map(|items| {
+            let items = items.iter().map(|(a, name, b, item)| format!("{a}{name}{b}:{a}{item}{b}"));
+            format!("{{{}}}", items.collect::<Vec<_>>().join(","))
+        });
+        prop_oneof![list, map]
+    })
+}
+
+/// Generates objects with the members that envelopes and CloudEvents have, or almost.
+fn members() -> impl Strategy<Value = String> {
+    let name = prop::sample::select(vec![
+        "id",
+        "event",
+        "timestamp",
+        "version",
+        "data",
+        "specversion",
+        "source",
+        "type",
+        "time",
+        "datacontenttype",
+        "data_base64",
+        "ext",
+    ]);
+    let value = prop_oneof![
+        3 => Just("\"1.0\"".to_owned()),
+        1 => prop::sample::select(vec!["\"text/plain\"", "\"aGk=\"", "\"2025-01-01T00:00:00Z\""])
+            .prop_map(str::to_owned),
+        2 => json_text(),
+    ];
+    prop::collection::vec((name, value), 0..9).prop_map(|members| {
+        let members = members.iter().map(|(name, value)| format!("\"{name}\":{value}"));
+        format!("{{{}}}", members.collect::<Vec<_>>().join(","))
+    })
+}
+
+/// Generates the headers that decoders look at, and what may stand in them.
+fn header() -> impl Strategy<Value = (&'static str, Option<Bytes>)> {
+    let name = prop::sample::select(vec![
+        "content-type",
+        "Content-Type",
+        "ce_specversion",
+        "ce_id",
+        "ce_source",
+        "ce_type",
+        "ce_time",
+        "ce_datacontenttype",
+        "ce_data",
+        "ce_",
+        "ce_ext",
+        "ce_é",
+        "at",
+    ]);
+    let text = prop::sample::select(vec![
+        "1.0",
+        "application/cloudevents+json",
+        "application/cloudevents",
+        "text/plain; charset=x",
+        "application/json",
+        "image/png",
+        "2025-01-01T00:00:00Z",
+        "",
+    ]);
+    let value = prop_oneof![
+        4 => text.prop_map(|text| Some(Bytes::from(text))),
+        1 => prop::option::of(prop::collection::vec(any::<u8>(), 0..9).prop_map(Bytes::from)),
+    ];
+    (name, value)
+}
+
+fn selector() -> impl Strategy<Value = Selector> {
+    prop_oneof![
+        Just(Selector::Header("at".into())),
+        Just(Selector::Key),
+        Just(Selector::Literal("t".into())),
+        "(/(a|b|data|id|0|~1|~0)){0,3}".prop_map(|text| Selector::Pointer(text.into())),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn json_data_survives_byte_for_byte_in_every_format_and_payload(data in json_text()) {
+        let typed = |format| selecting(format, "event_type", &Selector::Literal("t".into()));
+        let envelope = format!("{{\"event\":\"a\", \"data\": {data} }}");
+        let own = r#""specversion":"1.0","id":"1","source":"/s","type":"a""#;
+        let structured = format!("{{{own},\"data\" :{data}}}");
+        let mode = [("content-type", "application/cloudevents+json")];
+        let binary = [
+            ("content-type", "application/json"),
+            ("ce_specversion", "1.0"),
+            ("ce_id", "1"),
+            ("ce_source", "/s"),
+            ("ce_type", "a"),
+        ];
+        let cases = [
+            (Format::Envelope, envelope, &[][..], None),
+            (Format::CloudEvents, structured, &mode[..], None),
+            (Format::CloudEvents, data.clone(), &binary[..], None),
+            (Format::Json, format!(" {data}\n"), &[], None),
+            (Format::Registry, "\0\0\0\0\u{7}x".to_owned(), &[], Some(Ok(data.clone().into()))),
+        ];
+        for (format, value, headers, translation) in cases {
+            let record = record(&value, headers);
+            let identity = Identity { origin: record.origin.clone(), id: None };
+            let event = decode(&Arc::new(typed(format)), record, translation, identity);
+            let event = event.expect("it reads");
+            let body = |payload, attempt, retries| {
+                let body = payload::body(&event, payload, attempt, retries);
+                String::from_utf8(body.into()).expect("it is text")
+            };
+            prop_assert_eq!(std::str::from_utf8(&event.data), Ok(&*data));
+            let first = body(Payload::Envelope, 1, Retryable::Retryable);
+            let end = format!(",\"data\":{data},\"attempt\":1,\"retryable\":true}}");
+            prop_assert!(first.ends_with(&end), "{}", first);
+            let last = body(Payload::Envelope, 9, Retryable::Last);
+            let end = format!(",\"data\":{data},\"attempt\":9,\"retryable\":false}}");
+            prop_assert!(last.ends_with(&end), "{}", last);
+            let structured = body(Payload::CloudEvents, 1, Retryable::Retryable);
+            prop_assert!(structured.ends_with(&format!(",\"data\":{data}}}")), "{}", structured);
+            prop_assert_eq!(&*body(Payload::CloudEventsBinary, 1, Retryable::Retryable), &*data);
+            prop_assert_eq!(body(Payload::Raw, 1, Retryable::Retryable), value);
+        }
     }
 }
 

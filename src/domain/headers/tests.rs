@@ -271,6 +271,22 @@ fn any_carried() -> impl Strategy<Value = Carried> {
         )
 }
 
+/// The headers that tell of a delivery.
+const OURS: [&str; 12] = [
+    SUBSCRIPTION,
+    ID,
+    TRIGGER,
+    ATTEMPTS,
+    DUE_AT,
+    FIRST_AT,
+    ORIGIN,
+    ORIGIN_TIMESTAMP,
+    SOURCE,
+    REASON,
+    STATUS,
+    REDRIVES,
+];
+
 /// A header as properties show it when they fail.
 type Pair = (String, Option<Vec<u8>>);
 
@@ -294,6 +310,28 @@ proptest! {
         let dead = carried.write(&event, Some(&obituary("it failed")));
         prop_assert_eq!(Obituary::read(&dead), Ok(obituary("it failed")));
         prop_assert_eq!(Carried::read(&dead), Ok(carried));
+    }
+
+    #[test]
+    fn no_headers_make_the_reader_panic_and_what_is_salvaged_is_read_again(
+        spoilt in prop::collection::vec(
+            (select(OURS.to_vec()), prop_oneof![
+                prop::option::of(prop::collection::vec(any::<u8>(), 0..12)),
+                select(vec!["crm", "1", "2025-01-15T10:30:00Z", "a/1/2", "{\"format\":\"envelope\"}"])
+                    .prop_map(|text| Some(text.as_bytes().to_vec())),
+            ]),
+            0..12,
+        ),
+    ) {
+        let spoilt = Headers(spoilt.iter().map(|(name, value)| header(name, value.as_deref())).collect());
+        let read = Carried::read(&spoilt);
+        let salvaged = Carried::salvage(&spoilt);
+        if let Ok(read) = read {
+            prop_assert_eq!(salvaged.as_ref(), Some(&read));
+        }
+        if let Some(salvaged) = salvaged {
+            prop_assert_eq!(Carried::read(&salvaged.write(&spoilt, None)), Ok(salvaged));
+        }
     }
 
     #[test]

@@ -34,6 +34,30 @@ fn an_event_is_what_its_schema_makes_of_it() {
 }
 
 #[test]
+fn an_event_is_read_once_for_all_its_deliveries() {
+    let things =
+        Source { event_type: Some(Selector::Literal("a".into())), ..source(Format::Registry) };
+    let sources = Sources::new(vec![things]).expect("there are no patterns");
+    let definitions: Vec<_> = ["a", "b", "c"]
+        .iter()
+        .map(|name| (*name, json!({"retry": {"schedule": ["1s"]}})))
+        .collect();
+    let mut rig = Rig::with(Policy { sources, ..policy() }, &subscriptions(&definitions));
+    let id = rig.orders();
+    let event = record(&rig, Some(VALUE), Headers::default());
+    rig.engine.translated(id, event, Ok(Bytes::from_static(b"[7]")), rig.now);
+    let attempts = rig.attempts();
+    assert_eq!(attempts.len(), 3);
+    let first = &attempts[0].event;
+    assert!(attempts.iter().all(|attempt| Arc::ptr_eq(&attempt.event, first)));
+    // What is left behind in Kafka is of the same reading.
+    attempts.iter().for_each(|attempt| rig.answer(attempt, 500));
+    let batch = rig.batch();
+    let is_same = |(_, ending): &(_, Ending)| matches!(ending, Ending::Delivery(ending) if Arc::ptr_eq(&ending.event, first));
+    assert_eq!(batch.endings.iter().filter(|ending| is_same(ending)).count(), 3);
+}
+
+#[test]
 fn an_event_that_its_schema_does_not_fit_is_a_dead_letter() {
     let mut rig = rig();
     let id = rig.orders();
