@@ -23,6 +23,7 @@ mod collector;
 mod credentials;
 mod failure;
 mod held;
+mod limited;
 mod permission;
 mod request;
 mod resolver;
@@ -52,6 +53,7 @@ use resolver::Lookup;
 
 pub use client::{Settings, SetupError, registry_client};
 pub use collector::Collector;
+pub use limited::{ANSWER_MAX, is_too_long, limited};
 
 /// Makes attempts; clones share one pool of connections.
 #[derive(Clone, Debug)]

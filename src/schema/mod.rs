@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
 use tracing::{info, warn};
 
 use crate::config::{self, Config};
@@ -34,6 +35,9 @@ use registry::{Registry, Schema, Trouble};
 
 /// The largest value that is read on the spot; what is larger would keep others waiting.
 const AT_ONCE_MAX: usize = 64 << 10;
+
+/// The most larger values that are read at once: what is made of one meanwhile takes many times its own memory.
+const LARGE_AT_ONCE: usize = 2;
 
 /// The most bytes of a problem that are logged.
 const PROBLEM_MAX: usize = 512;
@@ -51,6 +55,8 @@ struct Shared {
     retry_wait: Duration,
     /// The longest JSON in bytes.
     max: usize,
+    /// Lets [`LARGE_AT_ONCE`] values be read.
+    large: Arc<Semaphore>,
     /// Values that wait for a registry that can't be reached.
     waiting: AtomicUsize,
 }
@@ -73,6 +79,7 @@ impl Translator {
             unknown_retries: settings.unknown_retries,
             retry_wait: settings.retry_wait,
             max,
+            large: Arc::new(Semaphore::new(LARGE_AT_ONCE)),
             waiting: AtomicUsize::new(0),
         })))
     }
@@ -106,14 +113,22 @@ impl Translator {
         let (id, payload) = wire::split(&value)?;
         let cell = self.schema(id, origin).await?;
         let max = self.0.max;
+        let is_small = payload.len() <= AT_ONCE_MAX;
         let translate = move || {
             let schema = cell.get().expect("it was just filled");
             read(schema, id, &payload, max)
         };
-        if value.len() <= AT_ONCE_MAX {
+        if is_small {
             return translate();
         }
-        let done = tokio::task::spawn_blocking(translate).await;
+        let turn = self.0.large.clone().acquire_owned().await.expect("nobody closes it");
+        // The turn is kept to the end of the work, also when nobody waits for that any more.
+        let done = tokio::task::spawn_blocking(move || {
+            let translation = translate();
+            drop(turn);
+            translation
+        })
+        .await;
         done.expect("a panic ends the process, and nobody cancels it")
     }
 

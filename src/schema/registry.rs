@@ -19,6 +19,9 @@ use crate::http;
 /// The most schemas that one schema may refer to, directly or not.
 const REFERENCES_MAX: usize = 1000;
 
+/// The longest that a schema may be together with all that it refers to, in bytes.
+const TEXT_MAX: usize = http::ANSWER_MAX;
+
 /// What registries answer for what they don't have (Confluent's API: subject, version and schema not found). Another
 /// 404 says that the address is wrong, or something in between answers.
 const NOT_FOUND: [u32; 3] = [40401, 40402, 40403];
@@ -46,6 +49,14 @@ enum Step {
     Found(String, String),
 }
 
+impl Step {
+    /// Keeps of a reference what it takes to fetch it.
+    fn fetch(mut reference: RegisteredReference) -> Self {
+        (reference.properties, reference.tags) = (None, None);
+        Self::Fetch(reference)
+    }
+}
+
 /// The way to the registry.
 pub(super) struct Registry(SrSettings);
 
@@ -70,6 +81,7 @@ impl Registry {
             }
         }
         builder.set_timeout(settings.timeout);
+        builder.with_middleware(http::limited);
         let client = http::registry_client(settings.ca.as_deref());
         let client = client.map_err(|error| error.to_string())?;
         builder.build_with(client).map(|settings| Some(Self(settings))).map_err(|e| text(&e))
@@ -80,13 +92,17 @@ impl Registry {
     /// # Errors
     /// The registry doesn't give it.
     pub(super) async fn schema(&self, id: u32) -> Result<Result<Schema, String>, Trouble> {
-        let schema = get_schema_by_id(id, &self.0).await.map_err(|error| trouble(&error))?;
+        let schema = match told(get_schema_by_id(id, &self.0).await)? {
+            Ok(schema) => schema,
+            Err(problem) => return Ok(Err(problem)),
+        };
+        let bytes = weight(&schema);
         let RegisteredSchema { schema_type, schema, references, .. } = schema;
         match schema_type {
             // Values are what they are: nothing that the schema says changes them.
             SchemaType::Json => Ok(Ok(Schema::Json)),
             SchemaType::Avro => {
-                let others = match self.references(references).await? {
+                let others = match self.references(references, bytes).await? {
                     Ok(others) => others,
                     Err(problem) => return Ok(Err(problem)),
                 };
@@ -94,7 +110,7 @@ impl Registry {
                 Ok(AvroSchema::parse(&schema, &others).map(Schema::Avro))
             }
             SchemaType::Protobuf => {
-                let imports = match self.references(references).await? {
+                let imports = match self.references(references, bytes).await? {
                     Ok(others) => others,
                     Err(problem) => return Ok(Err(problem)),
                 };
@@ -106,13 +122,14 @@ impl Registry {
     }
 
     /// Fetches what a schema refers to, and what that refers to: names and texts, each once, and each behind those that
-    /// it refers to.
+    /// it refers to. The schema itself weighs so many `bytes`.
     async fn references(
         &self,
         direct: Vec<RegisteredReference>,
+        mut bytes: usize,
     ) -> Result<Result<Vec<(String, String)>, String>, Trouble> {
         let (mut found, mut seen) = (Vec::new(), HashSet::new());
-        let mut steps: Vec<_> = direct.into_iter().map(Step::Fetch).collect();
+        let mut steps: Vec<_> = direct.into_iter().map(Step::fetch).collect();
         while let Some(step) = steps.pop() {
             let reference = match step {
                 Step::Fetch(reference) => reference,
@@ -127,12 +144,35 @@ impl Registry {
             if seen.len() > REFERENCES_MAX {
                 return Ok(Err(format!("it refers to more than {REFERENCES_MAX} others")));
             }
-            let schema = get_referenced_schema(&self.0, &reference).await;
-            let schema = schema.map_err(|error| trouble(&error))?;
+            let schema = match told(get_referenced_schema(&self.0, &reference).await)? {
+                Ok(schema) => schema,
+                Err(problem) => return Ok(Err(problem)),
+            };
+            bytes += weight(&schema);
+            if bytes > TEXT_MAX {
+                return Ok(Err(format!(
+                    "with what it refers to, it is longer than {TEXT_MAX} bytes"
+                )));
+            }
             steps.push(Step::Found(reference.name, schema.schema));
-            steps.extend(schema.references.into_iter().map(Step::Fetch));
+            steps.extend(schema.references.into_iter().map(Step::fetch));
         }
         Ok(Ok(found))
+    }
+}
+
+/// Returns the bytes that a schema takes: its text, and the names of what it refers to.
+fn weight(schema: &RegisteredSchema) -> usize {
+    let names = schema.references.iter().map(|it| it.name.len() + it.subject.len());
+    schema.schema.len() + names.sum::<usize>()
+}
+
+/// Tells an answer that is too long to be a schema, which is one that can't be used, from failures.
+fn told<T>(answer: Result<T, SRCError>) -> Result<Result<T, String>, Trouble> {
+    match answer {
+        Ok(answer) => Ok(Ok(answer)),
+        Err(error) if error.source().is_some_and(http::is_too_long) => Ok(Err(text(&error))),
+        Err(error) => Err(trouble(&error)),
     }
 }
 

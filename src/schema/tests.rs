@@ -15,6 +15,7 @@ use tokio_rustls::rustls::pki_types::PrivatePkcs8KeyDer;
 use super::*;
 use crate::config::Credentials;
 use crate::domain::record::Offset;
+use crate::http;
 
 /// What a registry of these tests answers to its `n`th request, from 0; `None` closes the connection.
 type Script = fn(&str, usize) -> Option<(u16, String)>;
@@ -191,6 +192,127 @@ async fn large_values_are_translated_elsewhere() {
     assert_eq!(json.len(), 100_002);
 }
 
+/// Makes a value of schema 7 whose payload has so many bytes: a text, its length ahead.
+fn text_of(payload: usize) -> Bytes {
+    // A varint of three bytes holds lengths from 8 KiB to 1 MiB.
+    let length = payload - 3;
+    let zigzag = length << 1;
+    let varint = [zigzag as u8 | 0x80, (zigzag >> 7) as u8 | 0x80, (zigzag >> 14) as u8];
+    [&[0, 0, 0, 0, 7][..], &varint, &vec![b'x'; length]].concat().into()
+}
+
+#[tokio::test]
+async fn values_up_to_a_length_are_read_at_once_and_few_larger_ones_beside_each_other() {
+    let stub = Stub::start(text_schema, None).await;
+    let settings = settings(&[&stub.url()]);
+    let translator = Translator::of(&settings, 1 << 20, Handle::current()).expect("they are good");
+    translated(&translator).await.expect("it is read");
+    let at_once = translator.at_once(&text_of(AT_ONCE_MAX)).expect("it is small");
+    assert_eq!(at_once.map(|json| json.len()), Ok(AT_ONCE_MAX - 3 + 2));
+    let large = text_of(AT_ONCE_MAX + 1);
+    assert_eq!(translator.at_once(&large), None);
+
+    let turns = translator.0.large.clone();
+    assert_eq!(turns.available_permits(), LARGE_AT_ONCE);
+    let all = turns.acquire_many(LARGE_AT_ONCE as u32).await.expect("nobody closes it");
+    let mut waits = Box::pin(translated_as(&translator, &large));
+    let too_soon = tokio::time::timeout(Duration::from_millis(200), &mut waits).await;
+    assert!(too_soon.is_err(), "it did not wait for its turn");
+    translated(&translator).await.expect("a small one doesn't wait");
+    drop(all);
+    assert_eq!(waits.await.map(|json| json.len()), Ok(AT_ONCE_MAX + 1 - 3 + 2));
+    // The turn is given back by the thread that had it.
+    let all = turns.acquire_many(LARGE_AT_ONCE as u32).await;
+    assert!(all.is_ok());
+}
+
+/// Refers to another schema, and that to another, without an end. Each has 3 MiB.
+fn endless_schema(head: &str, _: usize) -> Option<(u16, String)> {
+    let before = head.split("/subjects/").nth(1).and_then(|rest| rest.split('/').next());
+    let next = before.map_or(0, |name| name.parse::<u32>().expect("a number")) + 1;
+    let reference = json!({"name": next.to_string(), "subject": next.to_string(), "version": 1});
+    let text = format!("\"string\"{}", " ".repeat(3 << 20));
+    let subject =
+        json!({"schema": text, "references": [reference], "id": 1, "version": 1, "subject": "s"});
+    Some((200, subject.to_string()))
+}
+
+#[tokio::test]
+async fn a_schema_that_is_too_long_cannot_be_used_and_is_not_read_to_its_end() {
+    let unusable = Err(Unreadable("schema 7 can't be used; the log says why".into()));
+    let too_long: Script = |_, _| Some((200, " ".repeat(http::ANSWER_MAX + 1)));
+    let stub = Stub::start(too_long, None).await;
+    assert_eq!(translated(&translator(&settings(&[&stub.url()]))).await, unusable);
+    assert_eq!(stub.asked().len(), 1);
+
+    let stub = Stub::start(endless_schema, None).await;
+    assert_eq!(translated(&translator(&settings(&[&stub.url()]))).await, unusable);
+    assert_eq!(stub.asked().len(), 6, "with the sixth there are more than 16 MiB");
+}
+
+#[tokio::test]
+async fn a_failure_that_is_too_long_is_a_failure_and_waited_out() {
+    let script: Script = |head, nth| match nth {
+        0 => Some((500, " ".repeat(http::ANSWER_MAX + 1))),
+        _ => text_schema(head, nth),
+    };
+    let stub = Stub::start(script, None).await;
+    translated(&translator(&settings(&[&stub.url()]))).await.expect("then it answers");
+    assert_eq!(stub.asked().len(), 2);
+}
+
+/// Reads settings with these lines in `[registry]` as the program does, and makes what follows from them.
+fn loaded(lines: &str) -> Translator {
+    let mut file = tempfile::NamedTempFile::new().expect("the temporary folder is writable");
+    let source =
+        "sources = [{ topics = [\"t\"], format = \"registry\", event_type = { key = true } }]";
+    std::io::Write::write_all(&mut file, format!("{source}\n[registry]\n{lines}").as_bytes())
+        .expect("a new temporary file is writable");
+    let host = [("HOSTNAME".into(), "host-1".into())];
+    let config = Config::load(Some(file.path()), host, []).expect("the settings are good");
+    Translator::new(&config, Handle::current()).expect("the settings are good")
+}
+
+#[tokio::test]
+async fn every_setting_of_the_registry_is_followed() {
+    let stub = Stub::start(text_schema, None).await;
+    let hanging = TcpListener::bind("127.0.0.1:0").await.expect("loopback has free ports");
+    let port = hanging.local_addr().expect("it is bound").port();
+    let urls = format!("url = [\"http://127.0.0.1:{port}/\", \"{}/path/\"]", stub.url());
+
+    // Addresses in their order, the timeout of the first, basic authentication, room for a single schema.
+    let basic = "timeout = \"200ms\"\nusername = \"me\"\npassword = \"pw\"\ncache_max = 1";
+    let translator = loaded(&format!("{urls}\n{basic}"));
+    for (id, asked) in [(7, 1), (7, 1), (8, 2), (7, 3)] {
+        let json = translated_as(&translator, &[0, 0, 0, 0, id, 2, b'a']).await;
+        assert_eq!(json.as_deref(), Ok(&b"\"a\""[..]));
+        assert_eq!(stub.asked().len(), asked, "with {id}");
+    }
+    let head = stub.asked().pop().expect("it was asked");
+    assert!(head.starts_with("GET /path/schemas/ids/7?"), "{head}");
+    assert!(head.contains("authorization: Basic bWU6cHc=\r\n"), "{head}");
+
+    let bearer = loaded(&format!("url = \"{}\"\ntoken = \"t0ken\"", stub.url()));
+    translated(&bearer).await.expect("it is read");
+    let head = stub.asked().pop().expect("it was asked");
+    assert!(head.contains("authorization: Bearer t0ken\r\n"), "{head}");
+
+    let stub = Stub::start(unknown, None).await;
+    let patience = "unknown_retries = 1\nretry_wait = \"10ms\"";
+    let patient = loaded(&format!("url = \"{}\"\n{patience}", stub.url()));
+    translated(&patient).await.expect_err("nobody knows it");
+    assert_eq!(stub.asked().len(), 2);
+
+    let (acceptor, pem) = tls();
+    let stub = Stub::start(text_schema, Some(acceptor)).await;
+    let ca = tempfile::NamedTempFile::new().expect("the temporary folder is writable");
+    std::fs::write(ca.path(), pem).expect("a new temporary file is writable");
+    let path = ca.path().display();
+    let secure =
+        loaded(&format!("url = \"https://127.0.0.1:{}\"\nca_file = \"{path}\"", stub.port));
+    translated(&secure).await.expect("it is trusted");
+}
+
 #[tokio::test]
 async fn registries_are_asked_in_order_with_credentials() {
     let stub = Stub::start(text_schema, None).await;
@@ -293,8 +415,8 @@ async fn without_a_registry_nothing_is_asked() {
     assert_eq!(beyond, Some(Err(Unreadable(expect.into()))));
 }
 
-#[tokio::test]
-async fn a_registry_is_trusted_by_the_authorities_of_the_file() {
+/// Makes a server's end of TLS, and the PEM of whom to trust for it.
+fn tls() -> (TlsAcceptor, Vec<u8>) {
     let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]);
     let rcgen::CertifiedKey { cert, signing_key } = made.expect("a certificate can be made");
     let key = PrivatePkcs8KeyDer::from(signing_key.serialize_der());
@@ -304,11 +426,17 @@ async fn a_registry_is_trusted_by_the_authorities_of_the_file() {
         .with_no_client_auth()
         .with_single_cert(vec![cert.der().clone()], key.into())
         .expect("the certificate is good");
-    let stub = Stub::start(text_schema, Some(TlsAcceptor::from(Arc::new(server)))).await;
-    let mut settings = settings(&[&format!("https://127.0.0.1:{}", stub.port)]);
     let pem = STANDARD.encode(cert.der());
     let pem = format!("-----BEGIN CERTIFICATE-----\n{pem}\n-----END CERTIFICATE-----\n");
-    settings.ca = Some(pem.into_bytes());
+    (TlsAcceptor::from(Arc::new(server)), pem.into_bytes())
+}
+
+#[tokio::test]
+async fn a_registry_is_trusted_by_the_authorities_of_the_file() {
+    let (acceptor, pem) = tls();
+    let stub = Stub::start(text_schema, Some(acceptor)).await;
+    let mut settings = settings(&[&format!("https://127.0.0.1:{}", stub.port)]);
+    settings.ca = Some(pem);
     translated(&translator(&settings)).await.expect("it is trusted");
 
     settings.ca = Some(b"no certificate".to_vec());

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::fixture::{Fixture, SOON, told};
-use crate::support::connector::{Setup, quoted};
+use crate::support::connector::{Connector, Setup, quoted};
 use crate::support::exchange::Answer;
 use crate::support::gate::Gate;
 use crate::support::receiver::Receiver;
@@ -86,6 +86,7 @@ fn schemas_as_text_are_followed_into_their_references_and_json_stays_as_it_is() 
     let receiver = Receiver::always(200);
     let (flow, setup) = flow("registry-text", &shared().url());
     flow.subscribe("crm", &receiver.url("/"), &["*"], json!({"payload": "cloudevents-binary"}));
+    flow.subscribe("raw", &receiver.url("/raw"), &["*"], json!({"payload": "raw"}));
     let protos = repository("tests/third_party");
     let text = |name: &str| fs::read_to_string(protos.join(name)).expect("it is there");
     let subject = flow.scope.topic("money");
@@ -103,8 +104,16 @@ fn schemas_as_text_are_followed_into_their_references_and_json_stays_as_it_is() 
     let record =
         |name: &str, value| Draft::new("k", value).header("type", "made").header("id", name);
     let object = in_wire_format(object, json.as_bytes());
+    let values = [message.clone(), object.clone()];
     flow.scope.produce_all("things", [record("protobuf", message), record("json", object)]);
-    for request in receiver.wait_count(SOON, 2) {
+    let (raw, read): (Vec<_>, Vec<_>) =
+        receiver.wait_count(SOON, 4).into_iter().partition(|request| request.path == "/raw");
+    for value in values {
+        assert!(raw.iter().any(|request| request.body == value), "raw is byte for byte");
+    }
+    assert!(raw.iter().all(|it| it.header("content-type") == "application/octet-stream"));
+    assert_eq!(read.len(), 2);
+    for request in read {
         let expect = match request.header("ce-id") {
             "json" => json,
             _ => r#"{"total":{"cents":"7"}}"#,
@@ -139,6 +148,37 @@ fn a_registry_that_is_away_holds_its_partitions_back_and_loses_nothing() {
     assert_eq!(told, ["a", "b", "c"].map(|name| format!("crm {name} #1 delivered ok")));
     connector.wait_ready(SOON);
     assert_eq!(receiver.requests().len(), 4);
+}
+
+#[test]
+fn a_connector_that_dies_while_the_registry_is_away_loses_nothing() {
+    let receiver = Receiver::always(200);
+    let gate = Gate::closed(shared().port());
+    let url = format!("http://127.0.0.1:{}/apis/ccompat/v7", gate.port());
+    let (flow, setup) = flow("registry-killed", &url);
+    flow.subscribe("crm", &receiver.url("/"), &["*"], json!({}));
+    let id = shared().register(&flow.scope.topic("thing"), "AVRO", THING, &[]);
+    let names = ["a", "b", "c", "d"];
+    flow.scope.produce_all("things", names.map(|name| thing(id, name)));
+    let is_held = |connector: &Connector| {
+        connector.wait_log(SOON, "the schema registry can't be reached");
+        connector.wait_status(SOON, |status| status["registryReachable"] == false);
+        assert_eq!(connector.get("/ready").0, 503);
+        connector.wait_metrics(SOON, "webhooks_waiting_for_schema_records 1");
+    };
+    let mut first = setup.start();
+    is_held(&first);
+    first.kill9();
+    let mut second = setup.start();
+    is_held(&second);
+    assert_eq!(receiver.requests().len(), 0);
+
+    gate.open();
+    let mut told: Vec<_> = flow.audit(4).iter().map(told).collect();
+    told.sort();
+    assert_eq!(told, names.map(|name| format!("crm {name} #1 delivered ok")));
+    assert_eq!(receiver.requests().len(), 4);
+    second.wait_ready(SOON);
 }
 
 #[test]

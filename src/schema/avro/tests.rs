@@ -182,6 +182,102 @@ fn a_few_bytes_do_not_become_very_much() {
     assert!(unreadable.0.ends_with("it is nested too deep"), "{unreadable}");
 }
 
+#[test]
+fn a_wide_record_of_the_librarys_own_writer_becomes_what_people_read() {
+    let logical = |name: &str, kind: &str, logical: &str| {
+        format!(r#"{{"name":"{name}","type":{{"type":"{kind}","logicalType":"{logical}"}}}}"#)
+    };
+    let plain = |name: &str, kind: &str| format!(r#"{{"name":"{name}","type":{kind}}}"#);
+    let fields = [
+        plain("decimal", r#"{"type":"bytes","logicalType":"decimal","precision":20,"scale":4}"#),
+        plain(
+            "fixedDecimal",
+            r#"{"type":"fixed","name":"D","size":6,"logicalType":"decimal","precision":10,"scale":2}"#,
+        ),
+        logical("uuid", "string", "uuid"),
+        logical("date", "int", "date"),
+        logical("timeMillis", "int", "time-millis"),
+        logical("timeMicros", "long", "time-micros"),
+        logical("atMillis", "long", "timestamp-millis"),
+        logical("atMicros", "long", "timestamp-micros"),
+        logical("atNanos", "long", "timestamp-nanos"),
+        logical("localMillis", "long", "local-timestamp-millis"),
+        logical("localMicros", "long", "local-timestamp-micros"),
+        logical("localNanos", "long", "local-timestamp-nanos"),
+        plain("duration", r#"{"type":"fixed","name":"T","size":12,"logicalType":"duration"}"#),
+        plain("state", r#"{"type":"enum","name":"E","symbols":["NEW","PAID"]}"#),
+        plain("fixed", r#"{"type":"fixed","name":"F","size":3}"#),
+        plain("bytes", r#""bytes""#),
+        plain("maybe", r#"["null",{"type":"array","items":["null","double","string"]}]"#),
+        plain("unknownLogical", r#"{"type":"string","logicalType":"of-somebody"}"#),
+    ];
+    let text = format!(r#"{{"type":"record","name":"Wide","fields":[{}]}}"#, fields.join(","));
+    let schema = Schema::parse_str(&text).expect("the schema is good");
+    let (millis, micros, nanos) =
+        (1_736_937_000_123, 1_736_937_000_123_456, 1_736_937_000_123_456_789);
+    let duration = apache_avro::Duration::new(
+        apache_avro::Months::new(14),
+        apache_avro::Days::new(3),
+        apache_avro::Millis::new(4005),
+    );
+    let uuid = "6b1c8a52-0000-4000-8000-000000000001";
+    let items = [Value::Null, Value::Double(1.5), Value::String("x".into())];
+    let items = items.into_iter().zip(0..).map(|(item, at)| Value::Union(at, Box::new(item)));
+    let values = [
+        ("decimal", Value::Decimal(apache_avro::Decimal::from([0x00, 0xff, 0xff]))),
+        ("fixedDecimal", Value::Decimal(apache_avro::Decimal::from([0xff; 6]))),
+        ("uuid", Value::Uuid(uuid.parse().expect("a UUID"))),
+        ("date", Value::Date(20_103)),
+        ("timeMillis", Value::TimeMillis(37_800_123)),
+        ("timeMicros", Value::TimeMicros(37_800_123_456)),
+        ("atMillis", Value::TimestampMillis(millis)),
+        ("atMicros", Value::TimestampMicros(micros)),
+        ("atNanos", Value::TimestampNanos(nanos)),
+        ("localMillis", Value::LocalTimestampMillis(millis)),
+        ("localMicros", Value::LocalTimestampMicros(micros)),
+        ("localNanos", Value::LocalTimestampNanos(nanos)),
+        ("duration", Value::Duration(duration)),
+        ("state", Value::Enum(1, "PAID".into())),
+        ("fixed", Value::Fixed(3, b"abc".to_vec())),
+        ("bytes", Value::Bytes(vec![0, 255])),
+        ("maybe", Value::Union(1, Box::new(Value::Array(items.collect())))),
+        ("unknownLogical", Value::String("as it is".into())),
+    ];
+    let values = values.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    let writer = apache_avro::writer::datum::GenericDatumWriter::builder(&schema).build();
+    let bytes = writer.expect("a writer").write_value_to_vec(Value::Record(values));
+    let expect = concat!(
+        r#"{"decimal":"6.5535","fixedDecimal":"-0.01","uuid":"6b1c8a52-0000-4000-8000-000000000001","#,
+        r#""date":"2025-01-15","timeMillis":"10:30:00.123","timeMicros":"10:30:00.123456","#,
+        r#""atMillis":"2025-01-15T10:30:00.123Z","atMicros":"2025-01-15T10:30:00.123456Z","#,
+        r#""atNanos":"2025-01-15T10:30:00.123456789Z","localMillis":"2025-01-15T10:30:00.123","#,
+        r#""localMicros":"2025-01-15T10:30:00.123456","localNanos":"2025-01-15T10:30:00.123456789","#,
+        r#""duration":"P14M3DT4.005S","state":"PAID","fixed":"YWJj","bytes":"AP8=","#,
+        r#""maybe":[null,1.5,"x"],"unknownLogical":"as it is"}"#,
+    );
+    check(&text, &bytes.expect("it fits"), expect);
+}
+
+#[test]
+fn a_schema_that_is_nested_too_deep_is_refused_and_takes_no_stack() {
+    let nested = |times: usize| {
+        let open = r#"{"type":"array","items":"#.repeat(times);
+        format!("{open}\"int\"{}", "}".repeat(times))
+    };
+    assert!(AvroSchema::parse(&nested(50), &[]).is_ok());
+    assert!(AvroSchema::parse(&nested(100_000), &[]).is_err());
+    // A length or a count beyond the value takes no memory.
+    for (schema, expect) in [
+        (r#""string""#, "the Avro value at \"/\": the bytes end early"),
+        (r#"["bytes"]"#, "the Avro value at \"/\": the bytes end early"),
+        (r#"{"type":"array","items":"long"}"#, "the Avro value at \"/*\": the bytes end early"),
+        (r#"{"type":"map","values":"long"}"#, "the Avro value at \"/\": the bytes end early"),
+    ] {
+        let prefix = if schema.starts_with('[') { vec![0] } else { vec![] };
+        check(schema, &[prefix, zigzag(i64::MAX)].concat(), expect);
+    }
+}
+
 const WIDE: &str = r#"{"type":"record","name":"W","fields":[
     {"name":"a","type":["null","long",{"type":"array","items":"string"}]},
     {"name":"b","type":{"type":"map","values":{"type":"bytes","logicalType":"decimal","precision":9,"scale":2}}},
@@ -232,6 +328,18 @@ proptest! {
             if let Ok(json) = schema.to_json(&value.into(), 10_000) {
                 serde_json::from_slice::<serde_json::Value>(&json).expect("JSON");
             }
+        }
+    }
+
+    #[test]
+    fn no_schema_makes_the_parser_panic(
+        with in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+    ) {
+        let mut text = WIDE.as_bytes().to_vec();
+        with.iter().for_each(|(at, byte)| text[at.index(WIDE.len())] = *byte);
+        let text = String::from_utf8_lossy(&text);
+        if let Ok(schema) = AvroSchema::parse(&text, &[]) {
+            let _ = schema.to_json(&Bytes::from_static(&[0; 40]), 1000);
         }
     }
 
