@@ -5,6 +5,7 @@
 mod tests;
 
 use std::collections::HashMap;
+use std::io;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -24,13 +25,20 @@ const ROOT: &str = "kafka-webhooks/root.proto";
 /// How deep messages may be nested, those inside `Any` included; decoding a single one goes as deep.
 const DEPTH_MAX: usize = 100;
 
+/// The most messages and lists in one option of a schema; those of known tools have some tens.
+const OPTION_MAX: usize = 400;
+
 /// The message that can hold any other.
 const ANY: &str = "google.protobuf.Any";
+
+/// Messages that hold a number which may be endless, or none.
+const WRAPPERS: [&str; 2] = ["google.protobuf.DoubleValue", "google.protobuf.FloatValue"];
 
 /// The messages of a schema, by where they stand in it: the path of message indexes.
 pub(super) struct ProtobufSchema {
     messages: HashMap<Vec<usize>, MessageDescriptor>,
-    has_any: bool,
+    /// Whether there are messages that aren't written as they are read.
+    needs_care: bool,
 }
 
 impl ProtobufSchema {
@@ -48,11 +56,9 @@ impl ProtobufSchema {
         compiler.open_file(ROOT).map_err(|error| error.to_string())?;
         let pool = compiler.descriptor_pool();
         let file = pool.get_file_by_name(ROOT).ok_or("the compiler has lost the schema")?;
-        let is_any = |message: MessageDescriptor| {
-            let mut fields = message.fields();
-            fields.any(|field| field.kind().as_message().is_some_and(|it| it.full_name() == ANY))
-        };
-        Ok(Self { messages: messages(&file), has_any: pool.all_messages().any(is_any) })
+        let is_special = |name: &str| name == ANY || WRAPPERS.contains(&name);
+        let needs_care = pool.all_messages().any(|message| is_special(message.full_name()));
+        Ok(Self { messages: messages(&file), needs_care })
     }
 
     /// Writes a message as JSON of at most `max` bytes.
@@ -64,20 +70,27 @@ impl ProtobufSchema {
             .ok_or_else(|| Unreadable("the message index names no message of the schema".into()))?;
         let name = descriptor.full_name();
         let message = DynamicMessage::decode(descriptor.clone(), bytes.0);
-        let message =
+        let mut message =
             message.map_err(|_| Unreadable(format!("the value is no Protobuf {name}")))?;
-        if self.has_any && !is_shallow(&message, 0) {
-            return Err(Unreadable(format!("the {name} is nested too deep")));
+        if self.needs_care {
+            prepare(&mut message, 0).map_err(|odd| match odd {
+                Odd::Deep => Unreadable(format!("the {name} is nested too deep")),
+                Odd::Endless => no_json(name),
+            })?;
         }
         let mut out = Output::new(max);
         match serde_json::to_writer(&mut out, &message) {
             Ok(()) => Ok(out.finish()),
             Err(error) if error.is_io() => Err(too_long(max)),
-            Err(_) => Err(Unreadable(format!(
-                "the {name} has no JSON: a time or duration is out of range, or an Any holds what its schema doesn't know"
-            ))),
+            Err(_) => Err(no_json(name)),
         }
     }
+}
+
+fn no_json(name: &str) -> Unreadable {
+    Unreadable(format!(
+        "the {name} has no JSON: a time, duration or number is out of range, a field mask is no list of fields, or an Any holds what its schema doesn't know"
+    ))
 }
 
 /// Schemas by the names they are imported by: text, or a descriptor in base64, as some clients register it.
@@ -88,13 +101,29 @@ impl FileResolver for Files {
         let text = self.0.get(name).ok_or_else(|| protox::Error::file_not_found(name))?;
         let descriptor = STANDARD.decode(text.trim()).ok();
         // Text of a schema has spaces, so it is never base64 by chance.
-        match descriptor.map(|bytes| renamed(&bytes, name)) {
+        let file = match descriptor.map(|bytes| renamed(&bytes, name)) {
             Some(bytes) => {
-                File::decode_file_descriptor_proto(bytes.as_slice()).map_err(protox::Error::new)
+                File::decode_file_descriptor_proto(bytes.as_slice()).map_err(protox::Error::new)?
             }
-            None => File::from_source(name, text),
+            None => File::from_source(name, text)?,
+        };
+        match has_large_option(&file.file_descriptor_proto().transcode_to_dynamic()) {
+            false => Ok(file),
+            true => Err(protox::Error::new(io::Error::other("an option's value is too large"))),
         }
     }
+}
+
+/// Tells whether an option has a value of so many messages that reading it might take the whole stack, were they nested:
+/// the compiler doesn't look how deep they are.
+fn has_large_option(file: &DynamicMessage) -> bool {
+    let opens = |text: &str| text.chars().filter(|it| matches!(it, '{' | '<' | '[')).count();
+    file.fields().any(|(field, value)| match value {
+        Value::String(text) => field.name() == "aggregate_value" && opens(text) > OPTION_MAX,
+        Value::Message(message) => has_large_option(message),
+        Value::List(values) => values.iter().filter_map(Value::as_message).any(has_large_option),
+        _ => false,
+    })
 }
 
 /// Puts a file's name behind its descriptor. Of a field that comes twice the last one counts, and this is field 1.
@@ -145,24 +174,60 @@ fn messages(file: &FileDescriptor) -> HashMap<Vec<usize>, MessageDescriptor> {
     found
 }
 
-/// Tells whether a message is nested as little as it may, the messages in its `Any`s included: decoding bounds the
-/// depth of each alone, writing would follow them all.
-fn is_shallow(message: &DynamicMessage, depth: usize) -> bool {
-    if depth > DEPTH_MAX {
-        return false;
-    }
-    if message.descriptor().full_name() == ANY {
-        return inside(message).is_none_or(|message| is_shallow(&message, depth + 1));
-    }
-    message.fields().all(|(_, value)| is_value_shallow(value, depth))
+/// Why a message that was read has no JSON.
+enum Odd {
+    /// It is nested too deep.
+    Deep,
+    /// It holds a number that has no form in JSON.
+    Endless,
 }
 
-fn is_value_shallow(value: &Value, depth: usize) -> bool {
+/// Makes a message ready to be written, and returns how much of it was changed for that.
+///
+/// Writing follows every `Any`, while decoding bounds the depth of each alone. And of a wrapped number that is endless,
+/// or none, the library writes `null`: without its wrapper it is the text that it has to be.
+fn prepare(message: &mut DynamicMessage, depth: usize) -> Result<usize, Odd> {
+    if depth > DEPTH_MAX {
+        return Err(Odd::Deep);
+    }
+    if endless(message).is_some() {
+        return Err(Odd::Endless);
+    }
+    if message.descriptor().full_name() != ANY {
+        return message.fields_mut().map(|(_, value)| prepare_value(value, depth)).sum();
+    }
+    // It is decoded once more when it is written: changes would be lost.
+    match inside(message).map(|mut message| prepare(&mut message, depth + 1)) {
+        None | Some(Ok(0)) => Ok(0),
+        Some(Ok(_)) => Err(Odd::Endless),
+        Some(Err(odd)) => Err(odd),
+    }
+}
+
+fn prepare_value(value: &mut Value, depth: usize) -> Result<usize, Odd> {
     match value {
-        Value::Message(message) => is_shallow(message, depth + 1),
-        Value::List(values) => values.iter().all(|value| is_value_shallow(value, depth)),
-        Value::Map(values) => values.values().all(|value| is_value_shallow(value, depth)),
-        _ => true,
+        Value::Message(message) => match endless(message) {
+            None => prepare(message, depth + 1),
+            Some(number) => {
+                *value = number;
+                Ok(1)
+            }
+        },
+        Value::List(values) => values.iter_mut().map(|value| prepare_value(value, depth)).sum(),
+        Value::Map(values) => values.values_mut().map(|value| prepare_value(value, depth)).sum(),
+        _ => Ok(0),
+    }
+}
+
+/// Returns the number in a wrapper that JSON has no number for.
+fn endless(message: &DynamicMessage) -> Option<Value> {
+    if !WRAPPERS.contains(&message.descriptor().full_name()) {
+        return None;
+    }
+    match &*message.get_field_by_name("value")? {
+        Value::F64(number) if !number.is_finite() => Some(Value::F64(*number)),
+        Value::F32(number) if !number.is_finite() => Some(Value::F32(*number)),
+        _ => None,
     }
 }
 
