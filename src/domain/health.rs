@@ -239,6 +239,18 @@ pub(in crate::domain) mod tests {
         );
     }
 
+    #[test]
+    fn a_status_tells_since_when_deliveries_are_given_up() {
+        let kinds = [dead(7), dead(7), dead(7), Kind::Delivered, dead(7), dead(7), dead(9)];
+        let mut status = None;
+        let began = kinds.iter().enumerate().map(|(second, kind)| {
+            status = fold(status.as_ref(), &seen(second as i64, *kind), 10).or(status.take());
+            status.as_ref()?.failing_since.map(Timestamp::as_second)
+        });
+        let began: Vec<_> = began.collect();
+        assert_eq!(began, [Some(0), Some(0), Some(0), None, Some(4), Some(4), Some(6)]);
+    }
+
     /// Builds the audit record of a delivery to `crm` that ended so, with an answer of this status if there was one.
     pub(in crate::domain) fn audit_record(next: Next, status: Option<u16>) -> Record {
         audit_of(match status {

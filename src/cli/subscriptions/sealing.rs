@@ -95,13 +95,13 @@ mod tests {
     fn every_secret_is_sealed_and_opens_again() {
         let plain = json!({
             "url": "https://example.com", "secret": "s0", "secrets": [{"key": "s1"}, {"key": "s2"}],
-            "auth": {"type": "oauth2", "clientId": "c", "clientSecret": "s3"},
+            "auth": {"clientId": "c", "clientSecret": "s3", "key": "s4", "password": "s5", "token": "s6", "value": "s7"},
         });
         let keys = keys(&["k"]);
         let mut document = plain.clone();
         seal(&id("crm"), &mut document, &keys);
         let text = document.to_string();
-        assert!((0..4).all(|n| !text.contains(&format!("\"s{n}\""))), "{text}");
+        assert!((0..8).all(|n| !text.contains(&format!("\"s{n}\""))), "{text}");
         assert!(is_current(&document, &keys) && !is_current(&plain, &keys));
         assert_eq!(document["auth"]["clientId"], "c");
         assert_eq!(open(&id("crm"), &mut document, &keys), Ok(()));

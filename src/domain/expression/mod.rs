@@ -23,6 +23,8 @@ use budget::{Budget, Pattern};
 use values::Scope;
 
 pub use values::Values;
+#[cfg(test)]
+pub(in crate::domain) use values::conversions;
 
 /// The longest expression in bytes.
 pub const SOURCE_MAX: usize = 4096;

@@ -132,8 +132,21 @@ impl VariableResolver for Scope<'_> {
     }
 }
 
+#[cfg(test)]
+thread_local! {
+    static CONVERSIONS: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+}
+
+/// Returns how often this thread has converted the data of an event.
+#[cfg(test)]
+pub(in crate::domain) fn conversions() -> usize {
+    CONVERSIONS.get()
+}
+
 /// Converts JSON: integers that fit become `int`, other numbers `double`; of a field given twice the last one counts.
 fn read(json: &[u8]) -> Option<Owned> {
+    #[cfg(test)]
+    CONVERSIONS.set(CONVERSIONS.get() + 1);
     let mut json = serde_json::Deserializer::from_slice(json);
     let value = Json.deserialize(&mut json).ok()?;
     json.end().is_ok().then_some(value)

@@ -192,6 +192,8 @@ impl Node {
 
     /// Collects from this place on; at least one segment of the event type remains.
     fn collect(&self, event_type: &str, found: &mut Vec<Arc<Subscription>>) {
+        #[cfg(test)]
+        tests::visited();
         let subscriptions = |list: &BTreeSet<Entry>, found: &mut Vec<_>| {
             found.extend(list.iter().map(|entry| entry.subscription.clone()));
         };

@@ -1,9 +1,23 @@
+use std::cell::Cell;
+
 use proptest::prelude::*;
 use proptest::sample::select;
+use proptest::strategy::ValueTree as _;
+use proptest::test_runner::TestRunner;
 use serde_json::{Value, json};
 
 use super::*;
 use crate::domain::subscription::tests::{id, subscription};
+
+thread_local! {
+    /// The places of tries that this thread has been to, to find subscriptions.
+    static VISITS: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Counts a place of a trie that is looked at.
+pub(super) fn visited() {
+    VISITS.set(VISITS.get() + 1);
+}
 
 fn ids(found: &[Arc<Subscription>]) -> Vec<&str> {
     let mut ids: Vec<_> = found.iter().map(|subscription| subscription.id.as_str()).collect();
@@ -86,12 +100,13 @@ fn a_fan_out_is_ordered_by_hash_and_id() {
 
 /// A few patterns, topics and tenants, so that they often meet.
 fn any_subscription() -> impl Strategy<Value = Arc<Subscription>> {
-    let segment = select(&["a", "b", "*"]);
+    let segment = select(&["a", "b", "*", "*"]);
     let pattern = prop::collection::vec(segment, 1..4).prop_map(|segments| segments.join("."));
     let events = prop::collection::vec(pattern, 1..4);
     let topics = prop::collection::vec(select(&["t", "u"]), 0..3);
-    let tenant = select(&[None, Some("x"), Some("y")]);
-    (0..8, events, topics, tenant, any::<bool>()).prop_map(|(n, events, topics, tenant, active)| {
+    let tenant = select(&[None, None, Some("x"), Some("y")]);
+    let active = prop::bool::weighted(0.8);
+    (0..16, events, topics, tenant, active).prop_map(|(n, events, topics, tenant, active)| {
         let changes =
             json!({"events": events, "topics": topics, "tenant": tenant, "active": active});
         subscription(&format!("s{n}"), &changes)
@@ -105,15 +120,73 @@ fn wants(subscription: &Subscription, topic: &str, event_type: &str, tenant: Opt
         && subscription.tenant.as_deref().is_none_or(|own| Some(own) == tenant)
 }
 
+/// What an event brings: its topic, type and tenant.
+fn any_event() -> impl Strategy<Value = (&'static str, String, Option<&'static str>)> {
+    let segment = select(&["a", "a", "b", "b", "c", ""]);
+    let event_type = prop::collection::vec(segment, 1..4);
+    let event_type = event_type.prop_map(|segments| segments.join("."));
+    (select(&["t", "u", "v"]), event_type, select(&[None, Some("x"), Some("x"), Some("z")]))
+}
+
+/// The properties below say little if what they are tried on seldom meets.
+#[test]
+fn the_subscriptions_and_events_that_are_tried_often_meet() {
+    let mut runner = TestRunner::deterministic();
+    let strategy = (prop::collection::vec(any_subscription(), 0..20), any_event());
+    let (mut matched, mut by_wildcard, mut by_tenant, mut by_topic, mut several) = (0, 0, 0, 0, 0);
+    for _ in 0..1000 {
+        let tree = strategy.new_tree(&mut runner).expect("nothing is rejected");
+        let (subscriptions, (topic, event_type, tenant)) = tree.current();
+        let wants = |it: &&Arc<Subscription>| wants(it, topic, &event_type, tenant);
+        let found: Vec<_> = subscriptions.iter().filter(wants).collect();
+        let is_exact = |it: &Subscription| it.events.iter().any(|one| one.as_str() == event_type);
+        matched += usize::from(!found.is_empty());
+        several += usize::from(found.len() > 1);
+        by_wildcard += usize::from(found.iter().any(|it| !is_exact(it)));
+        by_tenant += usize::from(found.iter().any(|it| it.tenant.is_some()));
+        by_topic += usize::from(found.iter().any(|it| !it.topics.is_empty()));
+    }
+    let shares = [matched, several, by_wildcard, by_tenant, by_topic];
+    assert!(shares.iter().all(|share| *share >= 100), "{shares:?} of 1000");
+}
+
+/// A match looks at what matches: as many places among a hundred thousand subscriptions as among a hundred.
+#[test]
+fn a_match_costs_what_matches_and_not_what_exists() {
+    let mut registry = Registry::new();
+    for n in 0..100 {
+        let events = json!([format!("order.t{n}"), format!("order.*.t{n}")]);
+        registry.put(subscription(&format!("few{n}"), &json!({ "events": events })));
+    }
+    let visits = |registry: &Registry| {
+        let (mut found, before) = (Vec::new(), VISITS.get());
+        registry.matching("t", "order.t7", Some("acme"), &mut found);
+        assert_eq!(ids(&found), ["few7"]);
+        VISITS.get() - before
+    };
+    let before = visits(&registry);
+    for n in 0..100_000 {
+        // Other types, other tenants, other topics, and patterns that begin like the event's type.
+        let (id, changes) = match n % 4 {
+            0 => (format!("type{n}"), json!({"events": [format!("other{n}.created"), "x.*"]})),
+            1 => (format!("tenant{n}"), json!({"events": ["*"], "tenant": format!("t{n}")})),
+            2 => (format!("topic{n}"), json!({"events": ["order.*"], "topics": [format!("o{n}")]})),
+            _ => (format!("deep{n}"), json!({"events": [format!("order.t7.{n}"), "order.*.t0"]})),
+        };
+        registry.put(subscription(&id, &changes));
+    }
+    assert_eq!(registry.active(), 100_100);
+    let after = visits(&registry);
+    // What begins alike is one place more at each segment, however many subscriptions stand behind it.
+    assert!(after <= before + 2, "{after} places instead of {before}");
+}
+
 proptest! {
     #[test]
     fn the_index_finds_what_brute_force_finds(
         subscriptions in prop::collection::vec(any_subscription(), 0..20),
-        event_type in prop::collection::vec(select(&["a", "b", "c", ""]), 1..5),
-        topic in select(&["t", "u", "v"]),
-        tenant in select(&[None, Some("x"), Some("z")]),
+        (topic, event_type, tenant) in any_event(),
     ) {
-        let event_type = event_type.join(".");
         let mut registry = Registry::new();
         subscriptions.iter().for_each(|subscription| registry.put(subscription.clone()));
         let mut found = Vec::new();
@@ -126,6 +199,24 @@ proptest! {
         let ids = |list: &[Arc<Subscription>]| -> Vec<_> { list.iter().map(|s| s.id.clone()).collect() };
         prop_assert_eq!(ids(&found), ids(&expect));
         prop_assert!(found.is_sorted_by(|a, b| in_order(a, b) == Ordering::Less));
+    }
+
+    #[test]
+    fn the_order_in_which_subscriptions_came_changes_nothing(
+        (one, other) in prop::collection::vec(any_subscription(), 0..20).prop_flat_map(|mut all| {
+            let mut seen = std::collections::HashSet::new();
+            all.retain(|it| seen.insert(it.id.clone()));
+            (Just(all.clone()), Just(all).prop_shuffle())
+        }),
+        (topic, event_type, tenant) in any_event(),
+    ) {
+        let find = |all: &[Arc<Subscription>]| {
+            let (mut registry, mut found) = (Registry::new(), Vec::new());
+            all.iter().for_each(|subscription| registry.put(subscription.clone()));
+            registry.matching(topic, &event_type, tenant, &mut found);
+            found.iter().map(|it| it.id.clone()).collect::<Vec<_>>()
+        };
+        prop_assert_eq!(find(&one), find(&other));
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! The JSON Schema in `config/`, held against the parser: what one of them takes the other takes too, as far as a schema
 //! can tell. What it can't tell, such as a filter's syntax, only the parser refuses.
 
+use std::collections::BTreeSet;
+
 use jsonschema::Validator;
 use serde_json::{Value, json};
 
@@ -203,4 +205,43 @@ fn the_schema_has_every_field_that_is_tried_and_no_other() {
     let mut tried: Vec<&str> = values().into_iter().map(|(field, ..)| field).collect();
     tried.sort_unstable();
     assert_eq!(known, tried);
+}
+
+/// The parser's source, of which every field that it takes can be read off.
+const PARSER: [&str; 5] = [
+    include_str!("auth.rs"),
+    include_str!("headers.rs"),
+    include_str!("parse.rs"),
+    include_str!("rate_limit.rs"),
+    include_str!("signing.rs"),
+];
+
+/// Gathers the names of all properties in a schema, also of objects within.
+fn properties(schema: &Value, found: &mut BTreeSet<String>) {
+    match schema {
+        Value::Object(fields) => {
+            if let Some(Value::Object(named)) = fields.get("properties") {
+                found.extend(named.keys().cloned());
+            }
+            fields.values().for_each(|inner| properties(inner, found));
+        }
+        Value::Array(entries) => entries.iter().for_each(|entry| properties(entry, found)),
+        _ => {}
+    }
+}
+
+#[test]
+fn every_field_of_the_parser_is_in_the_schema_and_the_other_way_round() {
+    let mut parsed = BTreeSet::new();
+    for (source, call) in PARSER.iter().flat_map(|source| {
+        ["take(\"", "required(\"", "read_or(\""].into_iter().map(move |call| (source, call))
+    }) {
+        let names = source.split(call).skip(1).filter_map(|rest| rest.split('"').next());
+        parsed.extend(names.map(str::to_owned));
+    }
+    let mut known = BTreeSet::new();
+    properties(&schema(), &mut known);
+    // The id is the record's key: the parser gets it beside the definition.
+    assert!(known.remove("id"));
+    assert_eq!(known, parsed);
 }

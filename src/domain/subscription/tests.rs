@@ -3,7 +3,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::domain::encryption::tests::keys;
-use crate::domain::encryption::{Encryption, Plain};
+use crate::domain::encryption::{self, Encryption, Plain};
 use crate::domain::event::EventId;
 
 const SEED: &str = "whsk_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
@@ -361,6 +361,71 @@ fn encrypted_secrets_are_opened_where_they_belong() {
     required.plain = Plain::Refused;
     check(secret, required.clone(), &[]);
     check(json!({}), required, &["secret: must be encrypted (encryption.required is true)"]);
+}
+
+const CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----";
+const PRIVATE_KEY: &str = "-----BEGIN PRIVATE KEY-----\nMIIB\n-----END PRIVATE KEY-----";
+
+/// Returns the field of [`definition`] that has this name in the associated data, with a text in it, and the path to it.
+fn with_secret(field: &str, text: &str) -> (Value, &'static str) {
+    match field {
+        "secret" => (json!({ "secret": text }), "secret"),
+        "secrets.key" => {
+            (json!({"secret": null, "secrets": [{"key": "x"}, {"key": text}]}), "secrets[1].key")
+        }
+        "auth.clientSecret" => {
+            let oauth2 = json!({"type": "oauth2", "tokenUrl": "https://example.com", "clientId": "c", "clientSecret": text});
+            (json!({ "auth": oauth2 }), "auth.clientSecret")
+        }
+        "auth.key" => {
+            (json!({"auth": {"type": "mtls", "certificate": CERTIFICATE, "key": text}}), "auth.key")
+        }
+        "auth.password" => {
+            (json!({"auth": {"type": "basic", "username": "u", "password": text}}), "auth.password")
+        }
+        "auth.token" => (json!({"auth": {"type": "bearer", "token": text}}), "auth.token"),
+        "auth.value" => {
+            (json!({"auth": {"type": "header", "name": "x-key", "value": text}}), "auth.value")
+        }
+        other => panic!("{other} has no place here"),
+    }
+}
+
+#[test]
+fn every_field_that_may_be_encrypted_is_opened_in_its_own_place_only() {
+    let rules = Rules { encryption: keys(&["k"]), ..rules(HttpUrls::Refused) };
+    let refused = "can't be decrypted: it was changed, or encrypted for another subscription or field, or with another key of that id";
+    for (place, sealed_for) in
+        encryption::FIELDS.iter().flat_map(|a| encryption::FIELDS.iter().map(move |b| (a, b)))
+    {
+        let text = if *place == "auth.key" { PRIVATE_KEY } else { "hunter2" };
+        let sealed = keys(&["k"]).seal(&id("crm"), sealed_for, text, [1; 24]).expect("a key");
+        let (changes, path) = with_secret(place, &sealed);
+        let found = problems(&definition(&changes).to_string(), &rules);
+        match place == sealed_for {
+            true => assert_eq!(found, [""; 0], "{place}"),
+            false => assert_eq!(found, [format!("{path}: {refused}")], "{sealed_for} at {place}"),
+        }
+    }
+}
+
+#[test]
+fn every_field_that_may_be_encrypted_must_be_if_plain_secrets_are_refused() {
+    let mut required = keys(&["k"]);
+    required.plain = Plain::Refused;
+    let rules = Rules { encryption: required.clone(), ..rules(HttpUrls::Refused) };
+    for field in encryption::FIELDS {
+        let (changes, path) = with_secret(field, PRIVATE_KEY);
+        let mut definition = definition(&changes);
+        if let Some(Value::String(secret)) =
+            definition.get_mut("secret").filter(|_| path != "secret")
+        {
+            *secret = required.seal(&id("crm"), "secret", secret, [1; 24]).expect("a key");
+        }
+        let found = problems(&definition.to_string(), &rules);
+        let expected = format!("{path}: must be encrypted (encryption.required is true)");
+        assert!(found.contains(&expected), "{field}: {found:?}");
+    }
 }
 
 #[test]
