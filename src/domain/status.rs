@@ -1,9 +1,12 @@
 //! The status record: what the connector makes of a subscription, kept in a compacted topic by subscription id.
 
+use std::cmp::Ordering;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::record::Offset;
+use super::subscription::Subscription;
 
 /// The state of a subscription.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,6 +59,18 @@ impl Status {
             reason: None,
             since,
             definition_offset: definition.0,
+        }
+    }
+
+    /// Tells whether this speaks of a definition that was replaced by another.
+    ///
+    /// A smaller offset may be the later one: the topic was made anew, or the definition stands in another partition. It
+    /// was then written after the state began, while a definition that only hasn't been read yet was written before.
+    pub fn is_before(&self, definition: &Subscription) -> bool {
+        match self.definition_offset.cmp(&definition.definition_offset.0) {
+            Ordering::Less => true,
+            Ordering::Equal => false,
+            Ordering::Greater => self.since < definition.defined_at,
         }
     }
 

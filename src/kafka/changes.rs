@@ -128,7 +128,7 @@ impl Known {
             (Interpret::Definition(rules), Some(value)) => {
                 let offset = Offset(version.offset);
                 match Subscription::parse(id.clone(), value, offset, rules) {
-                    Ok(subscription) => Change::Put(Arc::new(subscription)),
+                    Ok(it) => Change::Put(Arc::new(it.written(version.time()))),
                     Err(problems) => Change::Invalid { id, offset, reason: reason(&problems) },
                 }
             }

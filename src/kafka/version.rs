@@ -3,6 +3,7 @@
 //! Within a partition the last one does. A key may stand in two partitions, because producers disagree on how keys
 //! choose them (librdkafka's default is not Java's), or because partitions were added: then the later one counts.
 
+use jiff::Timestamp;
 use rdkafka::message::{BorrowedMessage, Message};
 
 /// Where a record stands, and when it was written.
@@ -20,6 +21,14 @@ impl Version {
             partition: message.partition(),
             offset: message.offset(),
             timestamp_ms: message.timestamp().to_millis().unwrap_or(0),
+        }
+    }
+
+    /// Returns when it was written; the beginning of time if nobody has said.
+    pub(super) fn time(&self) -> Timestamp {
+        match self.timestamp_ms {
+            0 => Timestamp::MIN,
+            at => Timestamp::from_millisecond(at).unwrap_or(Timestamp::MIN),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BinaryHeap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -20,11 +21,18 @@ use crate::domain::health::{self, Kind, Observation};
 use crate::domain::progress::{Plan, Seq};
 use crate::domain::record::{Offset, Record};
 use crate::domain::registry::Registry;
+use crate::domain::status::Status;
 use crate::domain::subscription::{Subscription, SubscriptionHash};
-use crate::domain::tiers::Step;
+use crate::domain::tiers::{self, Step};
 
 /// Where the cursor of a fan-out starts: no hash is below it.
 const FLOOR: SubscriptionHash = SubscriptionHash(0);
+
+/// Within this time of its commit a definition is in force everywhere.
+const IN_FORCE: Duration = Duration::from_secs(1);
+
+/// Between looks for a definition that a record is ahead of.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// A delivery that is due within the shortest tier.
 #[derive(Debug)]
@@ -125,6 +133,10 @@ impl Admission<'_> {
             return;
         }
         match head.content {
+            Content::Observed(seen) if self.is_ahead(&seen) => {
+                let ready_at = tiers::add(self.now, LOOK_AGAIN);
+                partition.head = Some(Head { ready_at, content: Content::Observed(seen), ..head });
+            }
             Content::Nothing => self.skip(partition, head.offset),
             Content::Observed(seen) => self.observe(partition, head.offset, *seen),
             Content::Event(event) => self.event(partition, head.offset, event, head.bytes),
@@ -143,19 +155,30 @@ impl Admission<'_> {
         partition.dirty = true;
     }
 
-    /// Folds what was seen into the status of its subscription. What tells of a definition that is gone is passed over.
+    /// Tells whether what was seen may be of a definition that is on its way to us: it is waited for, not passed over.
+    fn is_ahead(&self, seen: &Observation) -> bool {
+        let Kind::DeadLettered { definition, .. } = seen.kind else { return false };
+        let current = self.registry.get(&seen.subscription);
+        let age = Duration::try_from(self.now.duration_since(seen.at));
+        current.is_none_or(|current| current.definition_offset < definition)
+            && age.is_ok_and(|age| age < IN_FORCE)
+    }
+
+    /// Folds what was seen into the status of its subscription. What tells of another definition than the one in force is
+    /// passed over, and so is a status that speaks of one before it.
     fn observe(&mut self, partition: &mut Partition, offset: Offset, seen: Observation) {
         let current = self.registry.get(&seen.subscription);
         let is_current = match seen.kind {
             Kind::Delivered => true,
             Kind::DeadLettered { definition, .. } => {
-                current.is_some_and(|current| current.definition_offset <= definition)
+                current.is_some_and(|current| current.definition_offset == definition)
             }
         };
         if is_current {
             let health = partition.health.as_mut();
             let health = health.expect("an audit partition has room only when it is known");
-            let before = health.get(seen.subscription.as_str());
+            let is_of_now = |status: &&Status| !current.is_some_and(|it| status.is_before(it));
+            let before = health.get(seen.subscription.as_str()).filter(is_of_now);
             if let Some(status) = health::fold(before, &seen, self.policy.disable_after) {
                 self.gathering.tell(Telling::folded(
                     self.id,

@@ -210,7 +210,7 @@ impl Engine {
         let status = match (self.statuses.invalid.get(id), self.registry.get(id)) {
             (Some((definition, reason)), _) => Some(Status::invalid(*definition, reason, now)),
             (None, Some(good)) => match before {
-                Some(before) if is_outdated(before, good.definition_offset) => {
+                Some(before) if is_outdated(before, good) => {
                     Some(Status::active(good.definition_offset, now))
                 }
                 _ => return,
@@ -231,10 +231,10 @@ impl Engine {
 }
 
 /// Tells whether a status is of no use for a good definition.
-fn is_outdated(status: &Status, definition: Offset) -> bool {
+fn is_outdated(status: &Status, definition: &Subscription) -> bool {
     match status.state {
         State::Active => false,
         State::Invalid => true,
-        State::Failing | State::Disabled => status.definition_offset < definition.0,
+        State::Failing | State::Disabled => status.is_before(definition),
     }
 }

@@ -21,6 +21,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use sha2::{Digest, Sha256};
 use url::Url;
 
@@ -108,6 +109,8 @@ pub struct Subscription {
     pub hash: SubscriptionHash,
     /// The offset of the record that defines it.
     pub definition_offset: Offset,
+    /// When that record was written; `Timestamp::MIN` where nobody has said.
+    pub defined_at: Timestamp,
     /// Where its requests go.
     pub url: Url,
     /// The URL as it may be shown: without userinfo, query and fragment.
@@ -149,6 +152,11 @@ pub struct Subscription {
 }
 
 impl Subscription {
+    /// Says when the record that defines it was written.
+    pub fn written(self, at: Timestamp) -> Self {
+        Self { defined_at: at, ..self }
+    }
+
     /// Tells whether its filter lets an event through; without one, it lets all.
     ///
     /// # Errors

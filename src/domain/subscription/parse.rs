@@ -4,6 +4,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use url::Url;
 
 use super::auth::{self, Auth};
@@ -97,6 +98,7 @@ fn read(
         hash: SubscriptionHash::of(&id),
         id,
         definition_offset,
+        defined_at: Timestamp::MIN,
         audit_url: audit_url(&url),
         url,
         events: events?,

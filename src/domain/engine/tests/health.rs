@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 
 use super::*;
+use crate::domain::audit::DEFINITION_OFFSET;
+use crate::domain::expression::{EvaluationError, conversions};
 use crate::domain::health::tests::audit_record;
 use crate::domain::partitioner::home;
 use crate::domain::status::{State, Status};
@@ -270,4 +272,157 @@ fn an_audit_topic_that_is_made_anew_keeps_its_statuses() {
     let audit = rig.engine.begin_anew(audit, NextOffset(0));
     ended(&mut rig, audit, 0, DEAD);
     assert_eq!(told(&rig.commit()), ["crm Failing@7 2"]);
+}
+
+/// Makes a definition of `crm` at an offset, written so many seconds before or after now.
+fn written(rig: &Rig, offset: i64, seconds: i64) -> Arc<Subscription> {
+    let at = rig.now + jiff::SignedDuration::from_secs(seconds);
+    Arc::new(Subscription { definition_offset: Offset(offset), ..again() }.written(at))
+}
+
+/// A rig whose time is that of [`audit_record`].
+fn rig_of(definition: (i64, i64)) -> Rig {
+    let mut rig = Rig::new(&[]);
+    rig.now = audit_record(DEAD, Some(500)).origin.timestamp;
+    let (offset, seconds) = definition;
+    rig.engine.put_subscription(written(&rig, offset, seconds), rig.now);
+    rig
+}
+
+/// Takes up the audit record of a delivery to `crm` that was given up and followed this definition.
+fn gave_up(rig: &mut Rig, to: PartitionId, offset: i64, definition: i64) {
+    let mut record = audit_record(DEAD, Some(500));
+    record.origin.offset = Offset(offset);
+    let header = record.headers.0.iter_mut().find(|header| &*header.name == DEFINITION_OFFSET);
+    header.expect("a dead letter has it").value = Some(definition.to_string().into());
+    assert!(rig.engine.has_room(to));
+    rig.engine.record(to, record, rig.now);
+}
+
+/// Returns a status of the definition at 100, which began so many seconds before or after now.
+fn of_100(rig: &Rig, state: State, seconds: i64) -> Status {
+    let since = rig.now + jiff::SignedDuration::from_secs(seconds);
+    Status { since, consecutive_dead_letters: 2, ..status(state, 100) }
+}
+
+#[test]
+fn a_later_definition_at_a_smaller_offset_starts_afresh() {
+    let mut rig = rig_of((5, -10));
+    let disabled = of_100(&rig, State::Disabled, -20);
+    let audit = audit(&mut rig, &[("crm", disabled)]);
+    assert_eq!(told(&rig.commit()), ["crm Active@5 0"]);
+    for offset in 100..103 {
+        gave_up(&mut rig, audit, offset, 5);
+    }
+    assert_eq!(told(&rig.commit()), ["crm Active@5 1", "crm Failing@5 2", "crm Disabled@5 3"]);
+}
+
+#[test]
+fn dead_letters_of_a_definition_at_a_smaller_offset_are_not_added_to_those_before() {
+    let mut rig = rig_of((5, -10));
+    let failing_soon = of_100(&rig, State::Active, -20);
+    let audit = audit(&mut rig, &[("crm", failing_soon)]);
+    gave_up(&mut rig, audit, 100, 5);
+    assert_eq!(told(&rig.commit()), ["crm Active@5 1"]);
+}
+
+#[test]
+fn a_status_of_a_definition_that_is_not_read_yet_stands() {
+    let mut rig = rig_of((5, -20));
+    let disabled = of_100(&rig, State::Disabled, -10);
+    let audit = audit(&mut rig, &[("crm", disabled)]);
+    rig.check_quiet();
+    gave_up(&mut rig, audit, 100, 5);
+    assert_eq!(told(&rig.commit()), [""; 0]);
+}
+
+#[test]
+fn a_dead_letter_that_is_ahead_of_its_definition_waits_for_it() {
+    let mut rig = rig_of((7, -10));
+    let audit = audit(&mut rig, &[]);
+    gave_up(&mut rig, audit, 100, 8);
+    assert!(!rig.engine.has_room(audit));
+    rig.check_quiet();
+    rig.engine.put_subscription(written(&rig, 8, 0), rig.now);
+    rig.wait(millis(20));
+    assert!(rig.attempts().is_empty());
+    assert_eq!(told(&rig.commit()), ["crm Active@8 1"]);
+}
+
+#[test]
+fn a_dead_letter_of_a_definition_that_never_comes_is_passed_over_in_a_second() {
+    let mut rig = rig_of((5, -10));
+    let audit = audit(&mut rig, &[]);
+    gave_up(&mut rig, audit, 100, 100);
+    let begun = rig.now;
+    while !rig.engine.has_room(audit) {
+        rig.now = rig.engine.next_wake(rig.now).expect("it looks again");
+        rig.attempts();
+    }
+    assert_eq!(rig.now, begun + seconds(1));
+    let batch = rig.commit();
+    assert_eq!((told(&batch), commits(&batch)), (vec![], vec!["audit/0 at 101:".into()]));
+}
+
+#[test]
+fn statuses_of_an_aborted_batch_come_again_before_the_newer_ones() {
+    let mut rig = Rig::new(&crm());
+    let audit = audit(&mut rig, &[]);
+    ended(&mut rig, audit, 100, DEAD);
+    let batch = rig.batch();
+    assert_eq!(told(&batch), ["crm Active@7 1"]);
+    ended(&mut rig, audit, 101, DEAD);
+    rig.engine.batch_aborted(batch, rig.now);
+    let again = rig.commit();
+    assert_eq!(told(&again), ["crm Active@7 1", "crm Failing@7 2"]);
+    assert_eq!(commits(&again), ["audit/0 at 102:"]);
+    rig.check_quiet();
+    ended(&mut rig, audit, 102, DEAD);
+    assert_eq!(told(&rig.commit()), ["crm Disabled@7 3"]);
+}
+
+#[test]
+fn a_filter_that_runs_past_its_budget_is_no_match_and_counted() {
+    let endless = json!({"filter": "data.n.exists(a, data.n.exists(b, a + b == -1)) || true"});
+    let mut rig = Rig::new(&subscriptions(&[("endless", endless), ("fine", json!({}))]));
+    let orders = rig.orders();
+    let numbers: Vec<_> = (0..1000).collect();
+    let value = json!({"id": "e100", "event": "a", "data": {"n": numbers}});
+    rig.record(orders, 100, Some(&value.to_string()), Headers::default());
+    assert_eq!(super::told(&rig.attempts()), ["e100 to fine #1"]);
+    let counts = rig.engine.counts();
+    assert_eq!((counts.filtered, counts.filter_errors.iter().sum::<u64>()), (0, 1));
+    assert_eq!(counts.filter_errors[EvaluationError::Budget as usize], 1);
+}
+
+#[test]
+fn an_event_is_converted_once_however_many_filters_look_at_it_and_not_when_none_does() {
+    let check = |filters: &[&str], expected| {
+        let names: Vec<_> = (0..filters.len()).map(|n| format!("s{n}")).collect();
+        let filter = |(name, filter): (&String, &&str)| (name.clone(), json!({"filter": filter}));
+        let definitions: Vec<_> = names.iter().zip(filters).map(filter).collect();
+        let mut all: Vec<_> =
+            definitions.iter().map(|(id, it)| (id.as_str(), it.clone())).collect();
+        all.push(("none", json!({})));
+        let mut rig = Rig::new(&subscriptions(&all));
+        let orders = rig.orders();
+        let before = conversions();
+        rig.event(orders, 100, "a");
+        assert_eq!(rig.attempts().len(), all.len());
+        assert_eq!(conversions() - before, expected, "{filters:?}");
+    };
+    check(&[], 0);
+    check(&["type == 'a'", "id == 'e100'"], 0);
+    check(&["data == 'hunter2'"; 50], 1);
+    check(&["data == 'hunter2'", "type == 'a'", "data != 'x' && data == 'hunter2'"], 1);
+}
+
+#[test]
+fn nothing_is_taken_up_before_the_subscriptions_are_read() {
+    let mut engine = Engine::new(policy());
+    let orders = engine.assign(orders(), Role::Events, START, "");
+    engine.put_subscription(subscription("crm", &json!({})), START_AT);
+    assert!(!engine.has_room(orders));
+    engine.subscriptions_read();
+    assert!(engine.has_room(orders));
 }
