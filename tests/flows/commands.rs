@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::process::Output;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
 use rdkafka::client::DefaultClientContext;
@@ -399,4 +399,171 @@ fn commands_ask_for_topics_that_are_missing() {
     let create = [&["subscriptions", "create", "crm"], &GOOD[..]].concat();
     let said = run(&setup, &create).exits(1);
     assert!(said.err.contains("doesn't exist: create it with `kafka-webhooks topics"), "{said}");
+}
+
+#[test]
+fn every_field_that_create_has_a_flag_for_is_written() {
+    let (scope, setup) = ready("flags");
+    let create = |id: &str, more: &[&str]| {
+        run(&setup, &[&["subscriptions", "create", id, "--secret", "s"], more].concat())
+    };
+    let url = ["--url", "https://example.com/hooks"];
+    let flags = [
+        "--event",
+        "order.*",
+        "--event",
+        "payment.failed",
+        "--tenant",
+        "acme",
+        "--topic",
+        "orders",
+        "--topic",
+        "payments",
+        "--filter",
+        "data.amount > 1",
+        "--description",
+        "CRM",
+        "--payload",
+        "raw",
+        "--signature",
+        "standard",
+        "--signature",
+        "github",
+        "--header",
+        "x-env=prod",
+        "--header",
+        "x-sum=1=1",
+        "--timeout",
+        "5s",
+        "--schedule",
+        "5s,2m",
+        "--no-retry-on",
+        "400,422",
+        "--max-in-flight",
+        "3",
+        "--inactive",
+    ];
+    assert_eq!(create("all", &[&url[..], &flags].concat()).exits(0).out, "created all\n");
+    let written = |id: &str| {
+        let records = scope.read_committed("subscriptions");
+        records.iter().find(|record| record.key_text() == id).expect("it was created").json()
+    };
+    assert_eq!(
+        written("all"),
+        json!({
+            "url": "https://example.com/hooks", "events": ["order.*", "payment.failed"],
+            "secret": "s", "tenant": "acme", "topics": ["orders", "payments"],
+            "filter": "data.amount > 1", "description": "CRM", "payload": "raw",
+            "signatures": ["standard", "github"], "headers": {"x-env": "prod", "x-sum": "1=1"},
+            "timeout": "5s", "retry": {"schedule": ["5s", "2m"]}, "noRetryOn": [400, 422],
+            "maxInFlight": 3, "active": false,
+        })
+    );
+    create("once", &[&url[..], &["--event", "a", "--schedule", ""]].concat()).exits(0);
+    assert_eq!(written("once")["retry"], json!({"schedule": []}));
+    create("none", &[&url[..], &["--event", "a", "--header", "x-env"]].concat()).exits(2);
+    create("none", &[&url[..], &["--event", "a", "--max-in-flight", "many"]].concat()).exits(2);
+    create("none", &url).exits(2);
+    create("none", &["--event", "a"]).exits(2);
+    assert_eq!(scope.read_committed("subscriptions").len(), 2);
+}
+
+#[test]
+fn a_list_is_narrowed_by_state_tenant_and_event_type() {
+    let (scope, setup) = ready("narrowed");
+    let states = ["active", "disabled", "failing", "inactive", "invalid"];
+    for id in states {
+        let definition = match id {
+            "active" => json!({"events": ["order.*"], "tenant": "acme"}),
+            "disabled" => json!({"events": ["order.created"], "tenant": "other"}),
+            "failing" => json!({"events": ["*"], "tenant": "acme"}),
+            "inactive" => json!({"events": ["payment.*.failed"], "active": false}),
+            _ => json!({"events": [], "tenant": "acme"}),
+        };
+        let mut whole = json!({"url": "https://example.com", "secret": "s"});
+        let fields = whole.as_object_mut().expect("an object");
+        fields.extend(definition.as_object().expect("an object").clone());
+        scope.produce("subscriptions", id, whole.to_string(), &[]);
+    }
+    let definitions = scope.read_committed("subscriptions");
+    let status = |id: &str, state: &str, behind: i64| {
+        let definition = definitions.iter().find(|record| record.key_text() == id);
+        let offset = definition.expect("it is there").offset + behind;
+        let status = json!({"state": state, "consecutiveDeadLetters": 10, "failingSince": null,
+            "reason": "dead-letters:10", "since": "2026-01-15T10:30:00Z", "definitionOffset": offset});
+        scope.produce("subscription-status", id, status.to_string(), &[]);
+    };
+    status("disabled", "disabled", 0);
+    status("failing", "failing", 0);
+    // What speaks of another definition says nothing.
+    status("active", "disabled", 100);
+    let check = |arguments: &[&str], expected: &[&str]| {
+        let list = [&["subscriptions", "list", "--output", "json"], arguments].concat();
+        let list = run(&setup, &list).exits(0).json();
+        let ids: Vec<_> = list.as_array().expect("a list").iter().map(|one| &one["id"]).collect();
+        assert_eq!(ids, expected, "{arguments:?}");
+        let table = run(&setup, &[&["subscriptions", "list"], arguments].concat()).exits(0);
+        let rows = table.lines().into_iter().skip(1).map(|row| row.split(' ').next().unwrap_or(""));
+        assert_eq!(rows.collect::<Vec<_>>(), expected, "{arguments:?}");
+    };
+    check(&[], &states);
+    for state in states {
+        check(&["--state", state], &[state]);
+    }
+    check(&["--state", "failing", "--state", "invalid"], &["failing", "invalid"]);
+    // A definition that can't be used is of no tenant, and wants no event.
+    check(&["--tenant", "acme"], &["active", "failing"]);
+    check(&["--tenant", "nobody"], &[]);
+    check(&["--event", "order.created"], &["active", "disabled", "failing"]);
+    check(&["--event", "payment.eu.failed"], &["failing", "inactive"]);
+    check(&["--event", "order.created", "--tenant", "acme", "--state", "failing"], &["failing"]);
+    run(&setup, &["subscriptions", "list", "--state", "gone"]).exits(2);
+}
+
+#[test]
+fn a_file_that_is_broken_prunes_nothing() {
+    let (scope, setup) = ready("prune-broken");
+    let folder = tempfile::tempdir().expect("the temporary folder is writable");
+    let one =
+        |id: &str| json!({"id": id, "url": "https://a.example", "events": ["a"], "secret": "s"});
+    apply(&setup, folder.path(), &json!([one("a"), one("b")]).to_string()).exits(0);
+    let before = scope.read_committed("subscriptions");
+    let path = folder.path().to_str().expect("its name is text");
+    let prune = ["subscriptions", "apply", "--prune", "-f", path];
+    let good = one("a").to_string();
+    // A whole definition stands before each fault, and so would be all that is kept.
+    for (name, broken, problem) in [
+        ("z.json", format!("{good}\n{{"), "not JSON, at line 2"),
+        ("z.yaml", "id: b\nurl: [".to_owned(), "neither JSON nor YAML"),
+        ("z.json", format!("[{good}, {{\"url\": 1}}]"), "id: is missing"),
+        ("z.json", format!("{good}{}", json!({"id": "b", "url": "x"})), "b: events: is missing"),
+        ("z.json", format!("{good}{good}"), "a: stands in"),
+        ("z.json", String::new(), "would delete every subscription"),
+    ] {
+        let keep = folder.path().join("subscriptions.json");
+        let _ = std::fs::remove_file(keep);
+        std::fs::write(folder.path().join(name), broken).expect("it is writable");
+        let said = run(&setup, &prune).exits(1);
+        assert!(said.err.contains(problem) && said.out.is_empty(), "{problem} in {said}");
+        std::fs::remove_file(folder.path().join(name)).expect("it was just written");
+    }
+    let nowhere = folder.path().join("nowhere");
+    let nowhere = nowhere.to_str().expect("its name is text");
+    let said = run(&setup, &["subscriptions", "apply", "--prune", "-f", nowhere]).exits(1);
+    assert!(said.err.contains("can't be read"), "{said}");
+    assert_eq!(scope.read_committed("subscriptions"), before);
+}
+
+#[test]
+fn a_test_without_a_connector_ends_in_time_and_says_what_is_missing() {
+    let (scope, setup) = ready("test-alone");
+    run(&setup, &[&["subscriptions", "create", "crm"], &GOOD[..]].concat()).exits(0);
+    let begun = Instant::now();
+    let said = run(&setup, &["subscriptions", "test", "crm", "--timeout", "1s"]).exits(1);
+    // A second of waiting; the bound leaves room for a busy machine.
+    assert!(begun.elapsed() < SOON, "{:?}", begun.elapsed());
+    assert_eq!((said.out.as_str(), said.err.lines().count()), ("", 1), "{said}");
+    let group = scope.group();
+    let expected = format!("within 1s: is a connector of the group {group} running?");
+    assert!(said.err.trim_end().ends_with(&expected), "{said}");
 }

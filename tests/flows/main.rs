@@ -25,6 +25,7 @@ mod readme;
 mod receivers;
 mod registry;
 mod retry;
+mod secrets;
 mod subscriptions;
 mod traces;
 mod transform;

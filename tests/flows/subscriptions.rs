@@ -1,4 +1,4 @@
-//! The life of subscriptions: filters, encrypted and rotated secrets, tests.
+//! The life of subscriptions: filters, encrypted and rotated secrets, tests, files.
 
 use std::time::Duration;
 
@@ -10,29 +10,31 @@ use crate::fixture::{Fixture, SECRET, SOON, told};
 use crate::support::connector::Setup;
 use crate::support::exchange::Seen;
 use crate::support::receiver::Receiver;
+use crate::support::record::Draft;
 
 /// Two keys, as the variable for them wants them.
-const OLD: &str = r#"{ id = "old", key = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=" }"#;
-const NEW: &str = r#"{ id = "new", key = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=" }"#;
+pub const OLD: &str = r#"{ id = "old", key = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=" }"#;
+pub const NEW: &str = r#"{ id = "new", key = "AQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQE=" }"#;
 
-fn with_keys(setup: Setup, keys: &[&str]) -> Setup {
+pub fn with_keys(setup: Setup, keys: &[&str]) -> Setup {
     setup.env("KAFKA_WEBHOOKS__ENCRYPTION__KEYS", &format!("[{}]", keys.join(", ")))
 }
 
 /// Runs a command that must succeed, and returns what it prints.
 #[track_caller]
-fn run(setup: &Setup, arguments: &[&str]) -> String {
+pub fn run(setup: &Setup, arguments: &[&str]) -> String {
     let output = setup.run(&[&["subscriptions"], arguments].concat());
     let (out, err) = (text(&output.stdout), text(&output.stderr));
     assert!(output.status.success(), "{arguments:?}\n{out}\n{err}");
     out
 }
 
-fn text(bytes: &[u8]) -> String {
+pub fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-fn verifies(request: &Seen, secret: &str) -> bool {
+/// Tells whether one of a request's signatures is made with a secret.
+pub fn verifies(request: &Seen, secret: &str) -> bool {
     let (id, at) = (request.webhook_id(), request.header("webhook-timestamp"));
     let list = request.header("webhook-signature");
     let tolerance = Duration::from_secs(300);
@@ -47,7 +49,12 @@ fn only_events_that_a_filter_is_true_of_are_sent() {
     flow.subscribe("large", &receiver.url("/"), &["*"], filter("data.amount > 100"));
     flow.subscribe("wrong", &receiver.url("/"), &["*"], filter("data.missing > 100"));
     flow.subscribe("bad", &receiver.url("/"), &["*"], filter("amount > 100"));
+    let endless = "data.n.exists(a, data.n.exists(b, a + b == -1))";
+    flow.subscribe("endless", &receiver.url("/"), &["b"], filter(endless));
     let connector = flow.start();
+    let numbers: Vec<_> = (0..1000).collect();
+    let many = json!({"id": "evt_b", "event": "b", "data": {"amount": 1, "n": numbers}});
+    flow.scope.produce("orders", "k", many.to_string(), &[]);
     for amount in [50, 150, 100, 250] {
         let value =
             json!({"id": format!("evt_{amount}"), "event": "a", "data": {"amount": amount}});
@@ -55,16 +62,41 @@ fn only_events_that_a_filter_is_true_of_are_sent() {
     }
     let audit: Vec<_> = flow.audit(2).iter().map(told).collect();
     assert_eq!(audit, ["large evt_150 #1 delivered ok", "large evt_250 #1 delivered ok"]);
-    flow.wait_settled(4);
+    flow.wait_settled(5);
     assert_eq!(receiver.count(), 2);
-    connector.wait_metrics(SOON, "webhooks_filtered_total 2");
-    connector.wait_metrics(SOON, "webhooks_filter_errors_total{error=\"missing\"} 4");
+    connector.wait_metrics(SOON, "webhooks_filtered_total 3");
+    connector.wait_metrics(SOON, "webhooks_filter_errors_total{error=\"missing\"} 5");
+    connector.wait_metrics(SOON, "webhooks_filter_errors_total{error=\"budget\"} 1");
     let status = flow.scope.wait_for("subscription-status", SOON, |records| !records.is_empty());
     let reason = status[0].json()["reason"].as_str().unwrap_or_default().to_owned();
     assert!(
         reason.starts_with("filter: line 1 column 1: there is no variable `amount`"),
         "{reason}"
     );
+}
+
+/// The first word on a subscription stands far before its last one, and events wait already.
+#[test]
+fn no_event_is_matched_before_the_last_word_on_every_subscription_is_read() {
+    let receiver = Receiver::always(200);
+    let flow = Fixture::new("read-to-end");
+    for id in ["moved", "deleted", "switched-off", "broken"] {
+        flow.subscribe(id, &receiver.url("/too-early"), &["*"], json!({}));
+    }
+    let filler = |n: usize| {
+        let value = json!({"url": receiver.url("/other"), "events": ["other"], "secret": SECRET});
+        Draft::new(format!("filler{n}"), value.to_string())
+    };
+    flow.scope.produce_all("subscriptions", (0..20_000).map(filler));
+    flow.subscribe("moved", &receiver.url("/last"), &["*"], json!({}));
+    flow.subscribe("switched-off", &receiver.url("/off"), &["*"], json!({"active": false}));
+    flow.scope.produce("subscriptions", "broken", "{}", &[]);
+    flow.scope.produce_all("subscriptions", [Draft::tombstone("deleted")]);
+    flow.numbered_events(0..100);
+    let _connector = flow.start();
+    flow.wait_settled(100);
+    let paths: Vec<_> = receiver.requests().iter().map(|seen| seen.path.clone()).collect();
+    assert_eq!(paths, vec!["/last"; 100]);
 }
 
 #[test]

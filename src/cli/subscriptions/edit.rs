@@ -7,7 +7,8 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::create::new_secret;
-use super::{find, missing, problems, put, read, sealing};
+use super::document::{Definition, State};
+use super::{find, missing, problems, put, read, sealing, statuses};
 use crate::cli::Failure;
 use crate::domain::event::rfc3339_ms;
 use crate::domain::signature::SigningKey;
@@ -26,6 +27,10 @@ pub(super) fn activate(
     connection: &Connection,
     out: &mut impl Write,
 ) -> Result<(), Failure> {
+    let missed = match to {
+        Activity::Active => missed(id, connection)?,
+        Activity::Inactive => None,
+    };
     edit(id, connection, |fields| {
         match to {
             Activity::Active => drop(fields.remove("active")),
@@ -37,7 +42,29 @@ pub(super) fn activate(
         Activity::Active => "enabled",
         Activity::Inactive => "disabled",
     };
-    Ok(writeln!(out, "{word} {id}")?)
+    writeln!(out, "{word} {id}")?;
+    if let Some(from) = missed {
+        eprintln!(
+            "events that came while it was off were not sent: send them with `kafka-webhooks replay --subscription {id} --topic TOPIC --from {from}`"
+        );
+    }
+    Ok(())
+}
+
+/// Tells from when on a subscription that is off has missed events: a time, or the word for one that isn't known.
+fn missed(id: &SubscriptionId, connection: &Connection) -> Result<Option<String>, Failure> {
+    let (rows, statuses) = (read(connection)?, statuses(connection)?);
+    let rules = connection.config().subscription_rules();
+    let Some(definition) = find(&rows, id).and_then(|row| Definition::read(row, &rules, &statuses))
+    else {
+        return Ok(None);
+    };
+    let since = definition.status.as_ref().map(|status| rfc3339_ms(status.since));
+    Ok(match definition.state() {
+        State::Disabled => since,
+        State::Inactive => Some("TIME".to_owned()),
+        State::Active | State::Failing | State::Invalid => None,
+    })
 }
 
 /// Puts a new secret before the ones that are there, which go on signing for `overlap`, and prints it if it was made
