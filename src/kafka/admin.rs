@@ -225,6 +225,17 @@ impl<'a> Admin<'a> {
 }
 
 impl Cluster {
+    /// Makes sure that topics exist, for one that would wait for them in vain.
+    ///
+    /// # Errors
+    /// [`ClusterError::NoTopic`] of the first that doesn't.
+    pub fn require(&self, topics: &[&str]) -> Result<(), ClusterError> {
+        match topics.iter().find(|topic| !self.topics.contains_key(**topic)) {
+            Some(missing) => Err(ClusterError::NoTopic((*missing).to_owned())),
+            None => Ok(()),
+        }
+    }
+
     /// Returns the event topics that exist, the connector's own left out.
     pub fn event_topics(&self, config: &Config) -> Vec<String> {
         let own = |topic: &str| config.topics.names().any(|(_, name)| &**name == topic);

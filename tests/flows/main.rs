@@ -10,6 +10,7 @@ mod commands;
 mod delivery;
 mod demo;
 mod deployment;
+mod failing;
 mod fixture;
 mod follower;
 mod guarantees;

@@ -10,14 +10,15 @@ use std::io::Write;
 
 use clap::{ArgGroup, Args};
 
-use super::resend::{Outbox, recipients};
+use super::resend::{Outbox, fit, recipients};
 use super::times::Time;
 use super::{Failure, Output};
 use crate::domain::record::NextOffset;
-use crate::domain::resend::{Rate, Unfit, replay_id};
+use crate::domain::resend::{Rate, replay_id};
 use crate::domain::subscription::SubscriptionId;
 use crate::kafka::Connection;
 use crate::kafka::bookmark::Bookmark;
+use crate::kafka::cluster::ClusterError;
 use crate::kafka::range::Topic;
 
 use run::Run;
@@ -91,7 +92,7 @@ pub fn run(replay: &Replay, connection: &Connection, out: &mut impl Write) -> Re
         )));
     }
     let recipients = recipients(connection, Some(&replay.subscription))?;
-    recipients.judge(&replay.subscription).map_err(|why| unfit(replay, why))?;
+    fit(&recipients, &replay.subscription)?;
     let group = format!("{}.replay.{}", config.kafka.group_id, replay.id());
     // From here on, nobody else replays the same.
     let (outbox, bookmark) = match replay.dry_run {
@@ -101,7 +102,7 @@ pub fn run(replay: &Replay, connection: &Connection, out: &mut impl Write) -> Re
             (Some(outbox), Bookmark::of_group(connection, &group)?)
         }
     };
-    let topic = Topic::look_at(connection, &replay.topic)?;
+    let topic = Topic::look_at(connection, &replay.topic).map_err(missing)?;
     let begun = match replay.restart {
         true => None,
         false => replay.begun(&bookmark, &topic)?,
@@ -114,18 +115,14 @@ pub fn run(replay: &Replay, connection: &Connection, out: &mut impl Write) -> Re
     tally.tell(replay, out)
 }
 
-fn unfit(replay: &Replay, why: Unfit) -> Failure {
-    let id = &replay.subscription;
-    let advice = match why {
-        Unfit::Missing => "see `kafka-webhooks subscriptions list` for those there are".to_owned(),
-        Unfit::Invalid => {
-            format!("see `kafka-webhooks subscriptions get {id}` for what is wrong with it")
-        }
-        Unfit::Inactive | Unfit::Disabled => {
-            format!("switch it on first, with `kafka-webhooks subscriptions enable {id}`")
-        }
-    };
-    Failure::of(format!("the subscription {id} {why}: {advice}"))
+/// Says that an event topic is missing: none of those that `topics create` makes.
+fn missing(error: ClusterError) -> Failure {
+    match error {
+        ClusterError::NoTopic(topic) => Failure::of(format!(
+            "the event topic {topic} doesn't exist: create it, or take it out of [[sources]]"
+        )),
+        error => error.into(),
+    }
 }
 
 impl Replay {

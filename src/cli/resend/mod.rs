@@ -31,3 +31,24 @@ pub(super) fn recipients(
     })?;
     Ok(recipients)
 }
+
+/// Makes sure that something can be sent to a subscription.
+///
+/// # Errors
+/// It can't, why, and what to do about it.
+pub(super) fn fit(recipients: &Recipients, id: &SubscriptionId) -> Result<(), Failure> {
+    recipients.judge(id).map_err(|why| {
+        let advice = match why {
+            Unfit::Missing => {
+                "see `kafka-webhooks subscriptions list` for those there are".to_owned()
+            }
+            Unfit::Invalid => {
+                format!("see `kafka-webhooks subscriptions get {id}` for what is wrong with it")
+            }
+            Unfit::Inactive | Unfit::Disabled => {
+                format!("switch it on first, with `kafka-webhooks subscriptions enable {id}`")
+            }
+        };
+        Failure::of(format!("the subscription {id} {why}: {advice}"))
+    })
+}

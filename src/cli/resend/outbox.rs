@@ -7,6 +7,7 @@ use crate::cli::Failure;
 use crate::domain::record::{Offset, Origin, TopicPartition};
 use crate::domain::resend::{Mark, Resend};
 use crate::kafka::Connection;
+use crate::kafka::admin::Admin;
 use crate::kafka::bookmark::{Bookmark, Position};
 use crate::kafka::transactions::{Outgoing, Transactions, Written};
 
@@ -38,13 +39,14 @@ impl<'c, T> Outbox<'c, T> {
     /// Starts to write under a name.
     ///
     /// # Errors
-    /// The cluster can't be reached, or refuses.
+    /// The cluster can't be reached, or refuses, or there is no deliver topic.
     pub(in crate::cli) fn open(
         connection: &Connection<'c>,
         name: &str,
         max: usize,
     ) -> Result<Self, Failure> {
         let topics = &connection.config().topics;
+        Admin::new(connection)?.cluster()?.require(&[&topics.deliver])?;
         let written = [&*topics.deliver, &*topics.dead_letter];
         let transactions = Transactions::start(connection, name, &written)?;
         let deliver = topics.deliver.clone();

@@ -13,6 +13,7 @@ use crate::domain::headers::{Carried, Trigger};
 use crate::domain::record::Headers;
 use crate::domain::subscription::SubscriptionId;
 use crate::kafka::Connection;
+use crate::kafka::admin::Admin;
 use crate::kafka::tail::{From, Tail};
 use crate::kafka::writer::{Target, Writer};
 
@@ -23,7 +24,7 @@ const LOOK: Duration = Duration::from_millis(100);
 /// prints that audit record.
 ///
 /// # Errors
-/// It was not delivered, or nothing was heard of it in time.
+/// It was not delivered, nothing was heard of it in time, or a topic is missing by which it would go.
 pub(super) fn test(
     id: &SubscriptionId,
     within: Duration,
@@ -32,6 +33,7 @@ pub(super) fn test(
 ) -> Result<(), Failure> {
     find(&read(connection)?, id).ok_or_else(|| missing(id))?;
     let topics = &connection.config().topics;
+    Admin::new(connection)?.cluster()?.require(&[&topics.deliver, &topics.audit])?;
     let audit = Tail::start(connection, [&*topics.audit], From::End);
     let audit = audit.map_err(|error| Failure::of(format!("{}: {error}", topics.audit)))?;
     let event = format!("test_{:016x}", rand::random::<u64>());
