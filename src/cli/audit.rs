@@ -7,9 +7,8 @@ use jiff::Timestamp;
 
 use super::Failure;
 use super::progress::ProgressLine;
-use super::times::Time;
+use super::times::{Time, empty_range};
 use crate::domain::audit::{AuditRecord, Outcome};
-use crate::domain::event::rfc3339_ms;
 use crate::domain::history::Span;
 use crate::domain::outcome::Reason;
 use crate::domain::partitioner::homes;
@@ -131,10 +130,7 @@ fn take(record: &Record, span: Span, strange: &mut u64) -> Option<AuditRecord<'s
 pub(super) fn span(since: Time, until: Option<Time>, now: Timestamp) -> Result<Span, Failure> {
     let (since, until) = (since.at(now), until.map(|until| until.at(now)));
     if until.is_some_and(|until| until <= since) {
-        return Err(Failure::Usage(format!(
-            "--until must be later than --since, which is {}",
-            rfc3339_ms(since)
-        )));
+        return Err(empty_range(since));
     }
     Ok(Span { since, until })
 }

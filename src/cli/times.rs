@@ -7,6 +7,8 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
+use super::Failure;
+use crate::domain::event::rfc3339_ms;
 use crate::domain::tiers;
 use crate::domain::units::parse_duration;
 
@@ -30,6 +32,12 @@ impl Time {
             Self::At(time) => time,
         }
     }
+}
+
+/// Returns that a range holds nothing, because it ends where it begins or earlier.
+pub(super) fn empty_range(since: Timestamp) -> Failure {
+    let since = rfc3339_ms(since);
+    Failure::Usage(format!("--until must be later than --since, which is {since}"))
 }
 
 /// Reads `now`, `2h` or `2h ago`, `2026-01-15` (midnight, UTC) or RFC 3339.

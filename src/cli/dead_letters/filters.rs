@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use jiff::Timestamp;
 
 use crate::cli::Failure;
-use crate::cli::times::Time;
+use crate::cli::times::{Time, empty_range};
 use crate::domain::event::EventId;
 use crate::domain::headers::DeadLetterKind;
 use crate::domain::outcome::Reason;
@@ -51,9 +51,24 @@ enum Kind {
 }
 
 impl Filters {
+    /// Returns the subscription that is named.
+    pub(super) fn subscription(&self) -> Option<&SubscriptionId> {
+        self.subscription.as_ref()
+    }
+
     /// Returns what they say when it is `now`.
-    pub(super) fn selection(&self, now: Timestamp) -> Selection {
-        Selection {
+    ///
+    /// # Errors
+    /// Nothing can be between the two times.
+    pub(super) fn selection(&self, now: Timestamp) -> Result<Selection, Failure> {
+        let at = |time: Option<Time>| time.map(|time| time.at(now));
+        let (since, until) = (at(self.since), at(self.until));
+        if let (Some(since), Some(until)) = (since, until)
+            && until <= since
+        {
+            return Err(empty_range(since));
+        }
+        Ok(Selection {
             subscription: self.subscription.clone(),
             event_id: self.event_id.as_deref().map(EventId::new),
             event_type: self.event_type.clone(),
@@ -62,9 +77,9 @@ impl Filters {
                 Kind::Delivery => DeadLetterKind::Delivery,
                 Kind::Record => DeadLetterKind::Record,
             }),
-            since: self.since.map(|time| time.at(now)),
-            until: self.until.map(|time| time.at(now)),
-        }
+            since,
+            until,
+        })
     }
 }
 

@@ -30,7 +30,7 @@ pub(super) fn list(
     connection: &Connection,
     out: &mut impl Write,
 ) -> Result<(), Failure> {
-    let mut scan = Scan::begin(connection, list.filters.selection(Timestamp::now()), None)?;
+    let mut scan = Scan::begin(connection, list.filters.selection(Timestamp::now())?, None)?;
     match list.output {
         Output::Table => {
             let mut table = Table::new(HEADINGS, out);

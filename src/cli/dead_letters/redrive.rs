@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
+use std::time::Instant;
 
 use clap::{ArgGroup, Args};
 use jiff::Timestamp;
@@ -10,10 +11,10 @@ use serde_json::json;
 use super::document::{HEADINGS, cells};
 use super::filters::{Filters, Place};
 use super::scan::{Found, Scan};
-use crate::cli::resend::{Handed, Outbox, Redriven, recipients};
+use crate::cli::resend::{Handed, Outbox, Redriven, fit, recipients};
 use crate::cli::table::Table;
 use crate::cli::{Failure, Output};
-use crate::domain::resend::{Refusal, Resend, Rules};
+use crate::domain::resend::{Pace, Rate, Refusal, Resend, Rules};
 use crate::kafka::Connection;
 
 /// Dead letters of one transaction, at most.
@@ -28,8 +29,8 @@ const REASONS_MAX: usize = 20;
     group = ArgGroup::new("which").required(true).multiple(true).args([
         "place", "all", "subscription", "event_id", "event_type", "reason", "kind", "since", "until",
     ]),
-    after_help = "Dead letters that were redriven before, or whose subscription can't be sent to, stay and are counted. A \
-        redrive that was ended is given again: it goes on with the rest.\n\n\
+    after_help = "Dead letters that were redriven before, or whose subscription can't be sent to, stay and are counted; one \
+        that is named has to be fit first. A redrive that was ended is given again: it goes on with the rest.\n\n\
         Example: kafka-webhooks dead-letters redrive --subscription crm --since 2h --dry-run"
 )]
 pub struct Redrive {
@@ -46,6 +47,9 @@ pub struct Redrive {
     /// How often one delivery may be redriven
     #[arg(long, value_name = "TIMES", default_value_t = 3)]
     max_redrives: u32,
+    /// How many deliveries are sent, at most [default: as many as the cluster takes]
+    #[arg(long, value_name = "NUMBER/s", value_parser = Rate::parse)]
+    rate: Option<Rate>,
     /// Send nothing: list and count what would be sent
     #[arg(long)]
     dry_run: bool,
@@ -72,15 +76,17 @@ pub(super) fn redrive(
     if let Some(place) = &redrive.place {
         place.check(connection)?;
     }
+    let selection = redrive.filters.selection(Timestamp::now())?;
+    let recipients = recipients(connection, None)?;
+    redrive.filters.subscription().map_or(Ok(()), |id| fit(&recipients, id))?;
     // Whoever writes under this name is alone, from before the marks are read: nothing is redriven by two at once.
     let name = format!("{}.redrive", connection.config().kafka.group_id);
     let mut outbox = match redrive.dry_run {
         true => None,
-        false => Some(Outbox::open(connection, &name, BATCH)?),
+        false => Some(Outbox::open(connection, &name, redrive.batch())?),
     };
-    let recipients = recipients(connection, None)?;
+    let mut pace = redrive.rate.map(|rate| Pace::new(rate, Instant::now()));
     let rules = Rules { recipients: &recipients, max_redrives: redrive.max_redrives };
-    let selection = redrive.filters.selection(Timestamp::now());
     let mut scan = Scan::begin(connection, selection, redrive.place.as_ref())?;
     let mut tally = Tally::default();
     let mut rows =
@@ -98,7 +104,7 @@ pub(super) fn redrive(
             (Ok(resends), Some(outbox)) => {
                 outbox.add(Redriven(found.letter.place), resends);
                 if outbox.is_full() {
-                    tally.handed(outbox.flush()?);
+                    hand_over(outbox, &mut pace, &mut tally)?;
                 }
             }
         }
@@ -107,10 +113,25 @@ pub(super) fn redrive(
         scan.aside(|| rows.show())?;
     }
     if let Some(outbox) = &mut outbox {
-        tally.handed(outbox.flush()?);
+        hand_over(outbox, &mut pace, &mut tally)?;
     }
     drop(scan);
     tally.tell(redrive, out)
+}
+
+/// Writes what is held, counts it, and keeps the pace.
+fn hand_over(
+    outbox: &mut Outbox<'_, Redriven>,
+    pace: &mut Option<Pace>,
+    tally: &mut Tally,
+) -> Result<(), Failure> {
+    let handed = outbox.flush()?;
+    let deliveries = handed.sent.iter().map(|(_, deliveries)| deliveries).sum();
+    tally.handed(handed);
+    if let Some(pace) = pace {
+        std::thread::sleep(pace.went(deliveries, Instant::now()));
+    }
+    Ok(())
 }
 
 fn decide(
@@ -124,6 +145,13 @@ fn decide(
         return Ok(Err(Refusal::Redriven));
     }
     rules.redrive(letter, record, || scan.decoder().event(record.clone(), &letter.origin))
+}
+
+impl Redrive {
+    /// Returns how many dead letters are sent in one transaction, at most.
+    fn batch(&self) -> usize {
+        self.rate.map_or(BATCH, |rate| rate.batch(BATCH))
+    }
 }
 
 impl Tally {

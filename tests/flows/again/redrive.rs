@@ -1,87 +1,17 @@
-//! Sending again: dead letters and past events, by commands, through a running connector.
+//! Dead letters sent again.
 
 use std::collections::BTreeSet;
-use std::process::Output;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Value, json};
 
+use super::{fail, finish, given_up, handed_over, ill, json_of, letters, run};
 use crate::fixture::{Fixture, SOON, told};
-use crate::support::connector::Setup;
 use crate::support::exchange::Answer;
 use crate::support::receiver::Receiver;
-use crate::support::record::{Draft, Record};
+use crate::support::record::Draft;
 use crate::support::scope::Scope;
-
-/// A receiver that answers 500 until it is healed.
-fn ill() -> (Receiver, Arc<AtomicBool>) {
-    let healed = Arc::new(AtomicBool::new(false));
-    let is_healed = healed.clone();
-    let status = move || if is_healed.load(Ordering::Relaxed) { 200 } else { 500 };
-    (Receiver::start(move |_, _| Answer::status(status())), healed)
-}
-
-/// Runs a command that succeeds, and returns the lines that it prints.
-#[track_caller]
-fn run(setup: &Setup, line: &str) -> Vec<String> {
-    let (code, out, err) = finish(setup, line);
-    assert_eq!(code, Some(0), "{line}: {out}{err}");
-    out.lines().map(str::to_owned).collect()
-}
-
-/// Runs a command that fails, and returns what it says.
-#[track_caller]
-fn fail(setup: &Setup, line: &str) -> String {
-    let (code, out, err) = finish(setup, line);
-    assert_eq!(code, Some(1), "{line}: {out}{err}");
-    out + &err
-}
-
-fn finish(setup: &Setup, line: &str) -> (Option<i32>, String, String) {
-    let words: Vec<_> = line.split(' ').collect();
-    let Output { status, stdout, stderr } = setup.run(&words);
-    let text = |bytes| String::from_utf8(bytes).expect("it writes text");
-    (status.code(), text(stdout), text(stderr))
-}
-
-#[track_caller]
-fn json_of(setup: &Setup, line: &str) -> Value {
-    let out = run(setup, &format!("{line} --output json")).join("\n");
-    serde_json::from_str(&out).unwrap_or_else(|error| panic!("{error}: {out}"))
-}
-
-fn letters(flow: &Fixture, count: usize) -> Vec<Record> {
-    let is_letter =
-        |record: &&Record| record.header("webhooks-kind").as_deref() != Some("redriven");
-    let enough = |records: &[Record]| records.iter().filter(is_letter).count() >= count;
-    let records = flow.scope.wait_for("dead-letter", SOON, enough);
-    records.into_iter().filter(|record| is_letter(&record)).collect()
-}
-
-/// A dead letter of a delivery to `crm`.
-fn given_up(id: &str) -> Draft {
-    let value = json!({ "id": id, "event": "a" }).to_string();
-    let headers = [
-        ("subscription", "crm"),
-        ("id", id),
-        ("origin", "orders/0/0"),
-        ("origin-timestamp", "2026-01-15T10:30:00Z"),
-        ("reason", "exhausted"),
-        ("kind", "delivery"),
-    ];
-    headers.iter().fold(Draft::new(id, value), |letter, (name, value)| {
-        letter.header(&format!("webhooks-{name}"), value)
-    })
-}
-
-/// Returns the ids of the events in the deliver topic, sorted.
-fn handed_over(flow: &Fixture) -> Vec<String> {
-    let records = flow.scope.read_committed("deliver");
-    let mut ids: Vec<_> = records.iter().filter_map(|it| it.header("webhooks-id")).collect();
-    ids.sort_unstable();
-    ids
-}
 
 #[test]
 fn a_redrive_delivers_what_was_given_up_and_does_not_run_twice() {
@@ -192,30 +122,6 @@ fn what_the_deliver_topic_does_not_take_stays_and_holds_up_no_other() {
 }
 
 #[test]
-fn a_dead_letter_is_shown_without_what_it_holds_unless_that_is_asked_for() {
-    let (receiver, _) = ill();
-    let flow = Fixture::new("show-letter");
-    flow.subscribe("crm", &receiver.url("/"), &["*"], json!({"retry": {"schedule": []}}));
-    let _connector = flow.start();
-    let value = r#"{"id":"evt_1","event":"a","data":"hunter2"}"#;
-    flow.scope.produce("orders", "k1", value, &[("mine", "hunter2")]);
-    let letter = letters(&flow, 1).remove(0);
-    let place = format!("{}/{}", letter.partition, letter.offset);
-    let shown = run(&flow.setup, &format!("dead-letters show {place}")).join("\n");
-    assert!(shown.contains("evt_1") && shown.contains("the receiver answered 500"), "{shown}");
-    assert!(!shown.contains("hunter2"), "{shown}");
-    let whole = format!("dead-letters show {}/{place} --value", flow.scope.topic("dead-letter"));
-    let whole = json_of(&flow.setup, &whole);
-    assert_eq!((&whole["value"], &whole["key"]), (&json!(value), &json!("k1")));
-    assert_eq!(whole["headers"], json!([{"name": "mine", "value": "hunter2"}]));
-
-    let missing = fail(&flow.setup, "dead-letters show 0/4711");
-    assert!(missing.contains("there is no dead letter at 0/4711"), "{missing}");
-    let other = fail(&flow.setup, "dead-letters show orders/0/1");
-    assert!(other.contains("is not the dead-letter topic"), "{other}");
-}
-
-#[test]
 fn what_always_comes_back_is_not_redriven_for_ever() {
     let (receiver, _) = ill();
     let flow = Fixture::new("redrive-guard");
@@ -287,95 +193,79 @@ fn what_could_not_be_read_goes_back_to_all_that_want_it_once_it_can_be() {
 }
 
 #[test]
-fn a_replay_sends_past_events_to_a_subscription_that_came_later() {
-    let receiver = Receiver::always(200);
-    let flow = Fixture::new("replay");
-    for (id, event_type) in [("evt_1", "order.a"), ("evt_2", "order.b"), ("evt_3", "other")] {
-        flow.event(id, event_type);
-    }
-    flow.scope.produce("orders", "k", "hunter2", &[]);
-    let connector = flow.start();
-    flow.wait_settled(4);
-    let orders = flow.scope.topic("orders");
-    let to = format!("replay --topic {orders} --subscription");
-    let missing = fail(&flow.setup, &format!("{to} crm --from 1h"));
-    assert!(missing.contains("the subscription crm doesn't exist"), "{missing}");
-
-    let filter = json!({"filter": "data.order != 'evt_2'"});
-    flow.subscribe("crm", &receiver.url("/"), &["order.*"], filter);
-    flow.subscribe("other", &receiver.url("/other"), &["*"], json!({}));
-    connector.wait_status(SOON, |status| status["load"]["subscriptions"] == 2);
-    let counts = json_of(&flow.setup, &format!("{to} crm --from 1h --dry-run"));
-    let expect = json!({
-        "dryRun": true, "resumed": false, "read": 4, "sent": 1, "unmatched": 1, "filtered": 1,
-        "filterErrors": 0, "unreadable": 1, "tooLarge": 0,
+fn what_is_disabled_gets_nothing_again_until_it_is_enabled() {
+    let healed = Arc::new(AtomicBool::new(false));
+    let is_healed = healed.clone();
+    let receiver = Receiver::start(move |_, _| {
+        Answer::status(if is_healed.load(Ordering::Relaxed) { 200 } else { 410 })
     });
-    assert_eq!((counts, handed_over(&flow)), (expect, vec![]));
+    let flow = Fixture::new("again-disabled");
+    flow.subscribe("crm", &receiver.url("/"), &["a"], json!({}));
+    let connector = flow.start();
+    flow.event("evt_1", "a");
+    letters(&flow, 1);
+    connector.wait_status(SOON, |status| status["load"]["disabledSubscriptions"] == 1);
+    flow.event("evt_2", "a");
+    flow.wait_settled(2);
+    let orders = flow.scope.topic("orders");
+    let replay = format!("replay --subscription crm --topic {orders} --from 1h");
+    let redrive = "dead-letters redrive --subscription crm";
+    for line in [&replay, redrive, &format!("{redrive} --dry-run")] {
+        let (code, out, err) = finish(&flow.setup, line);
+        let sentence = "the subscription crm is disabled: switch it on first, with `kafka-webhooks subscriptions enable crm`\n";
+        assert_eq!((code, out.as_str(), err.as_str()), (Some(1), "", sentence), "{line}");
+    }
+    let all = run(&flow.setup, "dead-letters redrive --all");
+    let stays = ["redriven 0 of 1, deliveries: 0", "1 stay: the subscription is disabled"];
+    assert_eq!(all, stays);
+    assert!(handed_over(&flow).is_empty());
 
-    let said = run(&flow.setup, &format!("{to} crm --from 1h"));
-    assert_eq!(said[0], "1 of 4 events sent to crm");
-    let audit = flow.audit(2);
-    let replayed = audit.iter().find(|record| record["trigger"] == "replay");
-    assert_eq!(replayed.map(told).as_deref(), Some("crm evt_1 #1 delivered ok"));
-    assert_eq!(receiver.requests()[0].webhook_id(), "evt_1");
-    assert_eq!(letters(&flow, 1).len(), 1, "what can't be read is no dead letter once more");
-
-    let again = run(&flow.setup, &format!("{to} crm --from 1h"));
-    assert_eq!(again, ["0 of 0 events sent to crm; those before were sent by an earlier run"]);
-    let anew = run(&flow.setup, &format!("{to} crm --from 1h --restart"));
-    assert_eq!(anew[0], "1 of 4 events sent to crm");
-    assert_eq!(handed_over(&flow), ["evt_1", "evt_1"]);
-
-    let nowhere = fail(&flow.setup, "replay --subscription crm --topic nowhere --from 1h");
-    assert!(nowhere.contains("nowhere is the topic of no source"), "{nowhere}");
-    run(&flow.setup, "subscriptions disable crm");
-    let disabled = fail(&flow.setup, &format!("{to} crm --from 1h"));
-    assert!(disabled.contains("subscriptions enable crm"), "{disabled}");
+    healed.store(true, Ordering::Relaxed);
+    // One right after the other: the connector knows of the first when the second comes to it.
+    run(&flow.setup, "subscriptions enable crm");
+    assert_eq!(run(&flow.setup, redrive), ["redriven 1 of 1, deliveries: 1"]);
+    assert_eq!(run(&flow.setup, &replay)[0], "2 of 2 events sent to crm");
+    let audit = flow.audit(4);
+    let again: Vec<_> = audit.iter().filter(|record| record["trigger"] != "event").collect();
+    let mut again: Vec<_> = again
+        .iter()
+        .map(|record| format!("{} {}", record["trigger"].as_str().unwrap_or("?"), told(record)))
+        .collect();
+    again.sort_unstable();
+    let expect = [
+        "redrive crm evt_1 #1 delivered ok",
+        "replay crm evt_1 #1 delivered ok",
+        "replay crm evt_2 #1 delivered ok",
+    ];
+    assert_eq!(again, expect);
 }
 
 #[test]
-fn a_replay_of_offsets_sends_these_and_no_others() {
-    let flow = Fixture::new("replay-offsets");
-    let event =
-        |id: String| Draft::new("k", json!({ "id": id, "event": "a" }).to_string()).partition(2);
-    flow.scope.produce_all("orders", (0..5).map(|n| event(format!("evt_{n}"))));
-    flow.event("elsewhere", "a");
+fn a_redrive_that_is_killed_goes_on_where_it_stopped() {
+    const LETTERS: usize = 60;
+    let flow = Fixture::new("redrive-killed");
     flow.subscribe("crm", "https://example.com/hooks", &["*"], json!({}));
-    let range = "--from-offset 2:1 --to-offset 2:3";
-    let orders = flow.scope.topic("orders");
-    let said = run(&flow.setup, &format!("replay --subscription crm --topic {orders} {range}"));
-    assert_eq!(said, ["2 of 2 events sent to crm"]);
-    assert_eq!(handed_over(&flow), ["evt_1", "evt_2"]);
-    let wrong =
-        fail(&flow.setup, &format!("replay --subscription crm --topic {orders} --from-offset 9:0"));
-    assert!(wrong.contains("has no partition 9"), "{wrong}");
-}
-
-#[test]
-fn a_replay_that_is_killed_goes_on_where_it_stopped() {
-    const EVENTS: usize = 60;
-    let flow = Fixture::new("replay-killed");
-    let event = |n| Draft::new(format!("{n}"), format!(r#"{{"id":"evt_{n:02}","event":"a"}}"#));
-    flow.scope.produce_all("orders", (0..EVENTS).map(event));
-    flow.subscribe("crm", "https://example.com/hooks", &["*"], json!({}));
-    let orders = flow.scope.topic("orders");
-    let words = ["replay", "--subscription", "crm", "--topic", &orders, "--from", "1h", "--rate"];
-    let mut replay = flow.setup.start_command(&[&words[..], &["20/s"]].concat());
+    let ids: Vec<_> = (0..LETTERS).map(|n| format!("evt_{n:02}")).collect();
+    flow.scope.produce_all("dead-letter", ids.iter().map(|id| given_up(id)));
+    let words = ["dead-letters", "redrive", "--all", "--rate", "20/s"];
+    let mut redrive = flow.setup.start_command(&words);
     flow.scope.wait_for("deliver", SOON, |records| records.len() >= 10);
-    replay.kill9();
-    let before = handed_over(&flow).len();
-    assert!((10..EVENTS).contains(&before), "it was killed in the middle: {before}");
-    // What comes after the replay began is not of its range.
-    flow.event("later", "a");
-
-    let words = words.join(" ");
-    let rest = EVENTS - before;
-    let counts = json_of(&flow.setup, &format!("{words} 1000/s --dry-run"));
-    assert_eq!((&counts["sent"], &counts["resumed"]), (&json!(rest), &json!(true)));
-    let said = run(&flow.setup, &format!("{words} 1000/s"));
-    let expect =
-        format!("{rest} of {rest} events sent to crm; those before were sent by an earlier run");
-    assert_eq!(said, [expect]);
-    let ids: Vec<_> = (0..EVENTS).map(|n| format!("evt_{n:02}")).collect();
+    redrive.kill9();
+    let said = run(&flow.setup, "dead-letters redrive --all");
+    // What the first had committed is known by the second only: it ends what was left open.
+    let [rest, before] = {
+        let stay = said.get(1).and_then(|line| line.split(' ').next()?.parse().ok());
+        let before: usize = stay.unwrap_or_else(|| panic!("nothing was redriven before: {said:?}"));
+        [LETTERS - before, before]
+    };
+    assert!((10..LETTERS).contains(&before), "it was killed in the middle: {before}");
+    let expect = [
+        format!("redriven {rest} of {LETTERS}, deliveries: {rest}"),
+        format!("{before} stay: redriven before; --again takes them too"),
+    ];
+    assert_eq!(said, expect);
     assert_eq!(handed_over(&flow), ids, "each once");
+    let listed = json_of(&flow.setup, "dead-letters list");
+    let listed = listed.as_array().expect("a listing is an array");
+    assert!(listed.iter().all(|letter| letter["redriven"] == true), "each is marked");
 }
