@@ -2,9 +2,13 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Output;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use serde_json::json;
+use base64::prelude::{BASE64_STANDARD, Engine as _};
+use serde_json::{Value, json};
 
 use crate::fixture::{Fixture, SOON, told};
 use crate::support::connector::{Connector, Setup, quoted};
@@ -216,10 +220,7 @@ fn a_schema_that_nobody_knows_and_a_value_without_one_are_dead_letters() {
 
 #[test]
 fn a_retry_is_read_as_it_was_first_read_when_the_settings_have_changed() {
-    let receiver = Receiver::start(|_, nth| match nth {
-        1 => Answer::status(503),
-        _ => Answer::status(200),
-    });
+    let receiver = Receiver::start(|_, nth| Answer::status(if nth == 1 { 503 } else { 200 }));
     let (flow, setup) = flow("registry-retry", &shared().url());
     let schedule = json!({"retry": {"schedule": ["5s"]}});
     flow.subscribe("crm", &receiver.url("/"), &["*"], schedule);
@@ -300,4 +301,80 @@ fn a_retry_that_cannot_be_read_any_more_is_a_dead_letter_of_its_delivery_and_can
     let [first, last] = [0, 1].map(|at: usize| receiver.requests()[at].json());
     assert_eq!((&last["data"], &last["id"]), (&first["data"], &first["id"]));
     assert_eq!(receiver.requests().len(), 2);
+}
+
+#[test]
+fn what_is_read_by_schemas_is_found_shown_and_sent_again() {
+    let healed = Arc::new(AtomicBool::new(false));
+    let is_healed = healed.clone();
+    let receiver = Receiver::start(move |_, _| {
+        Answer::status(if is_healed.load(Ordering::Relaxed) { 200 } else { 500 })
+    });
+    let (flow, setup) = flow("registry-again", &shared().url());
+    flow.subscribe("crm", &receiver.url("/"), &["made"], json!({"retry": {"schedule": []}}));
+    let id = shared().register(&flow.scope.topic("thing"), "AVRO", THING, &[]);
+    let mut connector = setup.start();
+    connector.wait_ready(SOON);
+    let long = "a".repeat(70);
+    let bytes = in_wire_format(id, &[b"\x8c\x01", long.as_bytes()].concat());
+    let first = Draft::new("a", &bytes).header("type", "made").header("id", "a");
+    // The second has no type where the settings look for it: it is no event.
+    let untyped = Draft::new("b", in_wire_format(id, b"\x02b")).header("id", "b");
+    flow.scope.produce_all("things", [first, untyped]);
+    let stored = flow.scope.wait_for("dead-letter", SOON, |records| records.len() >= 2);
+    let run = |setup: &Setup, line: &str| -> Value {
+        let words: Vec<_> = line.split(' ').chain(["--output", "json"]).collect();
+        let Output { status, stdout, stderr } = setup.run(&words);
+        let said = String::from_utf8_lossy(&stderr);
+        assert!(status.success(), "{line}: {said}");
+        serde_json::from_slice(&stdout).unwrap_or_else(|error| panic!("{line}: {error} {said}"))
+    };
+    // What the type is stands in what the schema reads.
+    let typed = run(&setup, "dead-letters list --event-type made");
+    assert_eq!(typed.as_array().map(Vec::len), Some(1));
+    let place = format!("{}/{}", typed[0]["partition"], typed[0]["offset"]);
+    let shown = run(&setup, &format!("dead-letters show {place} --value"));
+    let letter = stored.iter().find(|it| it.header("webhooks-id").as_deref() == Some("a"));
+    let value = letter.and_then(|it| it.value.clone()).expect("it is kept as it came");
+    assert_eq!(value, bytes);
+    assert_eq!((&shown["value"], &shown["eventId"]), (&Value::Null, &json!("a")));
+    assert_eq!(shown["valueBase64"], BASE64_STANDARD.encode(&value));
+
+    healed.store(true, Ordering::Relaxed);
+    let redriven = run(&setup, "dead-letters redrive --all");
+    assert_eq!((&redriven["redriven"], &redriven["deliveries"]), (&json!(1), &json!(1)));
+    assert_eq!(
+        redriven["stay"][0]["reason"],
+        r#"still unreadable: event_type: header "type" is missing"#
+    );
+    // Where the settings take the type from elsewhere, it is read by its schema and goes to whoever wants it.
+    let selectors = "event_type = { pointer = \"/name\" }\nevent_id = { header = \"id\" }";
+    let other = flow.setup.clone().source(&flow.scope, "things", "registry", selectors);
+    let other = other.set("registry", "url", &quoted(&shared().url()));
+    flow.subscribe("late", &receiver.url("/late"), &["b"], json!({}));
+    connector.wait_status(SOON, |status| status["load"]["subscriptions"] == 2);
+    let redriven = run(&other, "dead-letters redrive --kind record");
+    assert_eq!((&redriven["redriven"], &redriven["deliveries"]), (&json!(1), &json!(1)));
+    let things = flow.scope.topic("things");
+    let replayed = run(&setup, &format!("replay --subscription crm --topic {things} --from 1h"));
+    assert_eq!((&replayed["sent"], &replayed["unreadable"]), (&json!(1), &json!(1)));
+
+    let requests = receiver.wait_until(SOON, |seen| {
+        seen.iter().filter(|request| request.answer.get() == Some(&200)).count() >= 3
+    });
+    let mut got: Vec<_> = requests[1..]
+        .iter()
+        .map(|seen| format!("{} {} {}", seen.path, seen.webhook_id(), seen.json()["data"]))
+        .collect();
+    got.sort_unstable();
+    let first = format!(r#"/ a {{"name":"{long}"}}"#);
+    assert_eq!(got, [&first, &first, r#"/late b {"name":"b"}"#]);
+
+    // What nobody wants is found in its own topic by its id, beside values of a schema that nobody knows.
+    let stranger = thing(1_999_999_999, "x");
+    let unwanted = Draft::new("c", in_wire_format(id, b"\x02c")).header("type", "lost");
+    flow.scope.produce_all("things", [stranger, unwanted.header("id", "c")]);
+    let story = run(&setup, "deliveries show c");
+    let known = ["eventId", "eventType", "deliveries"].map(|name| story[name].clone());
+    assert_eq!(known, [json!("c"), json!("lost"), json!([])]);
 }

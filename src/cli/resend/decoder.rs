@@ -41,6 +41,17 @@ impl Decoder {
         Ok(Self { sources: config.sources.clone(), translator, runtime })
     }
 
+    /// Makes one that asks for a schema that the registry doesn't know no second time: for whoever only looks, among
+    /// records of which many may be unreadable.
+    ///
+    /// # Errors
+    /// The registry's client can't start.
+    pub(in crate::cli) fn asking_once(config: &Config) -> Result<Self, Failure> {
+        let mut config = config.clone();
+        config.registry.unknown_retries = 0;
+        Self::new(&config)
+    }
+
     /// Reads a record as the source of its topic says now; it was produced at `origin`.
     ///
     /// # Errors
