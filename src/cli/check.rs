@@ -4,7 +4,7 @@ use std::io::Write;
 
 use super::Failure;
 use crate::kafka::Connection;
-use crate::kafka::preflight::{Finding, Severity, preflight, transactions};
+use crate::kafka::preflight::{Finding, Severity, preflight, resending, transactions};
 
 /// Looks at broker, topics and permissions, and prints a line for each finding. The settings are loaded, so they are good.
 ///
@@ -14,7 +14,7 @@ pub fn check(connection: &Connection, out: &mut impl Write) -> Result<(), Failur
     writeln!(out, "ok       settings: read")?;
     let mut findings = preflight(connection);
     if reaches_broker(&findings) {
-        findings.push(transactions(connection));
+        findings.extend([transactions(connection), resending(connection)]);
     }
     for finding in &findings {
         writeln!(out, "{}", line(finding))?;

@@ -97,24 +97,41 @@ fn unreachable(error: &ClusterError) -> Finding {
 pub fn transactions(connection: &Connection) -> Finding {
     // No instance id has a slash.
     let id = format!("{}/check", connection.config().kafka.transactional_id());
-    let made = connection.transactional(&id).create_with_context(Witness::default());
+    try_transactions(connection, "transactions", &id, Finding::error)
+}
+
+/// Looks whether the transactions of commands that send again are permitted, which have names of their own: the connector
+/// works without.
+pub fn resending(connection: &Connection) -> Finding {
+    let id = format!("{}.redrive/check", connection.config().kafka.group_id);
+    try_transactions(connection, "redrive and replay", &id, Finding::warning)
+}
+
+/// Begins to write transactions of a name, and tells what came of it.
+fn try_transactions(
+    connection: &Connection,
+    subject: &str,
+    id: &str,
+    refused: fn(&str, String, String) -> Finding,
+) -> Finding {
+    let made = connection.transactional(id).create_with_context(Witness::default());
     let producer: BaseProducer<Witness> = match made {
         Ok(producer) => producer,
         Err(error) => return unreachable(&error.into()),
     };
     match producer.init_transactions(REACH) {
-        Ok(()) => Finding::fine("transactions", format!("permitted, tried with {id}")),
+        Ok(()) => Finding::fine(subject, format!("transactions permitted, tried with {id}")),
         Err(error) => {
             let reason = match &error {
                 KafkaError::Transaction(error) => error.to_string(),
                 error => error.to_string(),
             };
-            let found = format!("can't be used by {id}: {reason}");
+            let found = format!("transactions can't be used by {id}: {reason}");
             let advice = format!(
                 "permit Write and Describe on transactional ids that start with {}",
                 connection.config().kafka.group_id
             );
-            Finding::error("transactions", found, advice)
+            refused(subject, found, advice)
         }
     }
 }
