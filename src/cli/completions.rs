@@ -27,5 +27,9 @@ pub struct Completions {
 pub fn print(completions: &Completions, out: &mut impl Write) -> Result<(), Failure> {
     let mut script = Vec::new();
     clap_complete::generate(completions.shell, &mut Cli::command(), "kafka-webhooks", &mut script);
-    Ok(out.write_all(&script)?)
+    let script = String::from_utf8(script).expect("names and words of commands are text");
+    // To bash it writes our name in two ways, because of the hyphen, and completes nothing behind a command then
+    // (clap-rs/clap #6421).
+    let script = script.replace("kafka__subcmd__webhooks", "kafka__webhooks");
+    Ok(out.write_all(script.as_bytes())?)
 }

@@ -54,15 +54,18 @@ fn every_command_has_an_example_that_parses() {
 }
 
 #[test]
-fn scripts_for_shells_name_every_command() {
+fn scripts_for_shells_name_every_command_and_option() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let cli = parse(&format!("kafka-webhooks completions {shell}")).expect(shell);
         let Command::Completions(completions) = cli.command else { panic!("{shell}") };
         let mut script = Vec::new();
         completions::print(&completions, &mut script).expect("memory takes it");
         let script = String::from_utf8(script).expect("it is text");
-        for command in Cli::command().get_subcommands() {
-            assert!(script.contains(command.get_name()), "{shell}: {}", command.get_name());
+        for (path, command) in leaves(&Cli::command(), "") {
+            let options = command.get_arguments().filter_map(|argument| argument.get_long());
+            for word in path.split(' ').chain(options) {
+                assert!(script.contains(word), "{shell}: {word} of {path}");
+            }
         }
     }
 }

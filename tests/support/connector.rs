@@ -16,6 +16,9 @@ use super::free_port;
 use super::process::{LOOK_EVERY, Process};
 use super::scope::Scope;
 
+/// The program that cargo has built.
+const PROGRAM: &str = env!("CARGO_BIN_EXE_kafka-webhooks");
+
 /// The settings of a connector; one `Setup` can start any number of instances, one after another or side by side.
 #[derive(Clone)]
 pub struct Setup {
@@ -120,8 +123,27 @@ impl Setup {
         self.run_from(arguments, input.into())
     }
 
+    /// Runs the program with a terminal, by util-linux's `script`, and returns all that it shows; `None` where there is no
+    /// such program. Arguments are words without quotes.
+    pub fn run_on_terminal(&self, arguments: &[&str]) -> Option<String> {
+        let config = tempfile::NamedTempFile::new().expect("the temporary folder is writable");
+        let ops = SocketAddr::from(([127, 0, 0, 1], free_port()));
+        fs::write(config.path(), self.toml(ops)).expect("a new temporary file is writable");
+        let line =
+            format!("{PROGRAM} {} --config {}", arguments.join(" "), config.path().display());
+        let mut command = self.with_environment(Command::new("script"));
+        command.args(["-qec", &line, "/dev/null"]).env("TERM", "xterm").stdin(Stdio::null());
+        let output = command.output().ok()?;
+        let shown = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(output.status.success(), "{line}: {shown}");
+        Some(shown)
+    }
+
     fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_kafka-webhooks"));
+        self.with_environment(Command::new(PROGRAM))
+    }
+
+    fn with_environment(&self, mut command: Command) -> Command {
         // Settings of whoever runs the tests must not reach the connector.
         for (name, _) in env::vars_os() {
             if name.to_string_lossy().starts_with("KAFKA_WEBHOOKS_") {
