@@ -21,6 +21,7 @@ mod history;
 mod input;
 mod instances;
 mod monitoring;
+mod ops;
 mod page;
 mod range;
 mod readme;

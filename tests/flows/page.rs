@@ -11,7 +11,7 @@ use crate::support::connector::Connector;
 use crate::support::exchange::Answer;
 use crate::support::receiver::Receiver;
 
-const DESK: View = View { size: (1400, 900), scheme: "light" };
+pub const DESK: View = View { size: (1400, 900), scheme: "light" };
 
 const VIEWS: [(&str, View); 4] = [
     ("light", DESK),
@@ -28,12 +28,12 @@ fn rows(id: &str) -> String {
 }
 
 /// True if some row of a list has all these texts, else the rows.
-fn row(id: &str, texts: &[&str]) -> String {
+pub fn row(id: &str, texts: &[&str]) -> String {
     let (rows, texts) = (rows(id), json!(texts));
     format!("{rows}.some(row => {texts}.every(text => row.includes(text))) || {rows}")
 }
 
-fn text(id: &str) -> String {
+pub fn text(id: &str) -> String {
     format!("document.getElementById('{id}').innerText")
 }
 
@@ -44,7 +44,7 @@ const STICKS_OUT: &str = "[...document.querySelectorAll('body *')]
     .filter(node => node.getBoundingClientRect().right > document.documentElement.clientWidth + 0.5)
     .map(node => node.outerHTML)";
 
-fn url(connector: &Connector) -> String {
+pub fn url(connector: &Connector) -> String {
     format!("http://{}/", connector.ops())
 }
 
