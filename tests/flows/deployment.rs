@@ -237,6 +237,25 @@ fn the_unit_runs_the_program_as_it_is() {
 }
 
 #[test]
+fn systemd_takes_the_unit() {
+    // It looks whether the program is there.
+    let program = "/usr/local/bin/kafka-webhooks";
+    let unit = read("docker/kafka-webhooks.service");
+    assert!(unit.contains(program));
+    let folder = tempfile::tempdir().expect("the temporary folder is writable");
+    let file = folder.path().join("kafka-webhooks.service");
+    fs::write(&file, unit.replace(program, env!("CARGO_BIN_EXE_kafka-webhooks")))
+        .expect("a new folder is writable");
+    let verify = std::process::Command::new("systemd-analyze").arg("verify").arg(&file).output();
+    let Ok(output) = verify else {
+        eprintln!("SKIPPED: the unit is not verified: there is no systemd-analyze");
+        return;
+    };
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.is_empty(), "{said}");
+}
+
+#[test]
 fn kubernetes_runs_the_program_as_it_is() {
     let documents = yaml("docker/kubernetes.yml");
     let of_kind = |kind: &str| {

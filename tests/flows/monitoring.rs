@@ -196,6 +196,28 @@ fn documented(exported: &Exported) {
     }
 }
 
+/// Whatever else names a metric: variables of the dashboard, made-up series of the alerts' own test, the README.
+#[test]
+fn no_file_names_a_metric_that_is_not_there() {
+    let names: BTreeSet<_> = ALL.iter().map(|metric| metric.name).collect();
+    let files = [
+        ("the dashboard", DASHBOARD),
+        ("the alerts", ALERTS),
+        ("the alerts' test", include_str!("../prometheus/alerts.yml")),
+        ("the README", include_str!("../../README.md")),
+    ];
+    for (file, content) in files {
+        let is_part = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+        let words = content.split(|c| !is_part(c)).filter(|word| word.starts_with("webhooks_"));
+        // What names all of them by their beginning names none.
+        for word in words.filter(|word| *word != "webhooks_") {
+            let suffixes = ["", "_bucket", "_sum", "_count"];
+            let bare = suffixes.iter().filter_map(|suffix| word.strip_suffix(suffix));
+            assert!(bare.into_iter().any(|name| names.contains(name)), "{file} names {word}");
+        }
+    }
+}
+
 #[test]
 fn every_panel_and_alert_explains_itself() {
     let dashboard = dashboard();

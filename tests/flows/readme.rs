@@ -8,6 +8,11 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Instant;
 
+use jiff::Timestamp;
+use kafka_webhooks::config::Config;
+use kafka_webhooks::domain::event::EventId;
+use kafka_webhooks::domain::record::Offset;
+use kafka_webhooks::domain::subscription::{Subscription, SubscriptionId};
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -27,6 +32,47 @@ const ELSEWHERE: [(&str, &str); 3] = [
     ("cargo run --release -- demo", "the test of the demo, with the binary that is there"),
     ("cargo build --release", "the benchmark"),
     ("cargo test", "whoever reads this"),
+];
+
+/// What commands print of which the README says what it is, each by its beginning; what differs from run to run is left
+/// out. Every command of that beginning is held against it.
+const PRINTED: [(&str, &[&str]); 18] = [
+    (
+        "kafka-webhooks topics create",
+        &["created webhooks.subscriptions\n", "created webhooks.audit\n"],
+    ),
+    (
+        "kafka-webhooks check",
+        &["ok       settings: read\n", "ok       orders: 4 partitions, events\n"],
+    ),
+    ("kafka-webhooks subscriptions create crm", &["created crm\nsecret whsec_"]),
+    ("kafka-webhooks subscriptions create billing", &["created billing\nsecret whsec_"]),
+    ("kafka-webhooks subscriptions test", &["webhook.test", r#""outcome": "delivered""#]),
+    ("kafka-webhooks subscriptions rotate-secret", &["secret whsec_"]),
+    (
+        "kafka-webhooks deliveries list --outcome dead-lettered --since",
+        &["AT", "SUBSCRIPTION", "REASON"],
+    ),
+    ("kafka-webhooks deliveries list --outcome dead-lettered --event", &["TENANT", "URL"]),
+    ("kafka-webhooks deliveries list --reason unreadable", &["[]\n"]),
+    ("kafka-webhooks deliveries show evt_1", &["evt_1  order.created\n", "crm: delivered\n"]),
+    ("kafka-webhooks stats", &["SUCCESS", "P99", "\nall", "100.00 %"]),
+    (
+        "kafka-webhooks dead-letters redrive --subscription billing",
+        &["redriven 0 of 0, deliveries: 0\n"],
+    ),
+    ("kafka-webhooks dead-letters redrive --subscription crm --dry-run", &["would redrive 0 of 0"]),
+    (
+        "kafka-webhooks replay --subscription billing",
+        &["0 of 100 events sent to billing\n100 are not of its events"],
+    ),
+    (
+        "kafka-webhooks replay --subscription crm --topic orders --from 2026-01-15",
+        &["events would be sent to crm\n"],
+    ),
+    ("kafka-webhooks subscriptions list --state failing", &["[]\n"]),
+    ("kafka-webhooks subscriptions get crm", &[r#""secret": "***""#]),
+    ("kafka-webhooks verify", &["verified\n"]),
 ];
 
 /// A shell in a folder of its own, with the program on its path and what a reader would have.
@@ -81,7 +127,12 @@ impl Shell {
         } else if text.starts_with("kafka-webhooks listen") || text.ends_with("--follow") {
             self.begin(&text);
         } else if !ELSEWHERE.iter().any(|(elsewhere, _)| *elsewhere == text) {
-            self.output(&text);
+            let printed = self.output(&text);
+            for (_, parts) in PRINTED.iter().filter(|(beginning, _)| line.starts_with(beginning)) {
+                for part in *parts {
+                    assert!(printed.contains(part), "no {part:?} of {line}\n{printed}");
+                }
+            }
         }
     }
 
@@ -164,19 +215,92 @@ fn every_command_of_the_readme_does_what_it_says() {
     ]);
     let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/subscriptions");
     symlink(examples, shell.path().join("subscriptions")).expect("a new folder is writable");
-    let body = r#"{"id":"evt_1","timestamp":"2025-01-15T10:30:00Z","event":"order.created","version":"1.0","data":{"orderId":1},"attempt":1,"retryable":true}"#;
+    let Shown { event, headers, body } = shown();
     fs::write(shell.path().join("body.json"), body).expect("a new folder is writable");
-    let event = |n| {
+    let other = |n| {
         let value = json!({"id": format!("evt_{n}"), "event": "order.created", "data": n});
         Draft::new(format!("k{n}"), value.to_string())
     };
-    scope.produce_all("orders", (0..100).map(event));
+    scope.produce_all("orders", (2..101).map(other).chain([Draft::new("k1", event)]));
 
     let commands = commands();
+    for (beginning, _) in PRINTED {
+        let is_there = commands.iter().any(|(_, command)| command.starts_with(beginning));
+        assert!(is_there, "the README has no {beginning}");
+    }
     let ours = commands.iter().filter(|(_, command)| command.starts_with("kafka-webhooks"));
     assert!(ours.count() > 10, "{commands:?}");
     for (heading, command) in &commands {
         println!("{heading}: {command}");
         shell.run(command);
     }
+    // What the README shows of one request is what came, but for what differs each time.
+    let requests = receiver.requests();
+    let first = requests.iter().find(|it| it.webhook_id() == "evt_1").expect("it was delivered");
+    assert_eq!(String::from_utf8_lossy(&first.body), body);
+    for (name, value) in headers {
+        match name {
+            "webhook-timestamp" | "webhook-signature" | "x-webhook-signature" => {
+                assert_eq!(first.header(name).is_empty(), value.is_empty(), "{name}");
+            }
+            _ => assert_eq!(first.header(name), value, "{name}"),
+        }
+    }
+}
+
+/// The record that the README follows.
+struct Shown {
+    event: &'static str,
+    headers: Vec<(&'static str, &'static str)>,
+    body: &'static str,
+}
+
+fn shown() -> Shown {
+    let section = README.split("\n## ").find(|section| section.starts_with("Follow one record"));
+    let section = section.expect("there is such a section");
+    let event = section.split_once(" to `orders`: `").and_then(|(_, rest)| rest.split_once("`."));
+    let (_, request) = section.split_once("   POST /hooks\n").expect("a request is shown");
+    let (head, rest) = request.split_once("\n\n").expect("a body follows");
+    let headers = head.lines().filter_map(|line| line.trim().split_once(": "));
+    let body = rest.lines().next().expect("it has a line").trim();
+    Shown { event: event.expect("an event is shown").0, headers: headers.collect(), body }
+}
+
+#[test]
+fn the_request_of_the_readme_is_signed_as_it_shows() {
+    let Shown { headers, body, .. } = shown();
+    let value = |wanted: &str| {
+        let found = headers.iter().find(|(name, _)| *name == wanted);
+        found.unwrap_or_else(|| panic!("no {wanted} in {headers:?}")).1
+    };
+    let commands = commands();
+    let verify = commands.iter().find(|(_, command)| command.starts_with("kafka-webhooks verify"));
+    let (_, verify) = verify.expect("there is such a command");
+    // The flow above runs it: the signature is good.
+    let words: Vec<_> = verify.split(' ').collect();
+    for (option, header) in [
+        ("--id", "webhook-id"),
+        ("--timestamp", "webhook-timestamp"),
+        ("--signature", "webhook-signature"),
+    ] {
+        let at = words.iter().position(|word| *word == option).expect("it is given");
+        assert_eq!(words[at + 1], value(header), "{header}");
+    }
+    let secret = words.iter().position(|word| *word == "--secret").map(|at| words[at + 1]);
+    let definition = json!({
+        "url": "https://example.com/hooks", "events": ["*"], "secret": secret, "signatures": ["x-webhook"],
+    });
+    let sources = r#"[{ topics = ["orders"], format = "envelope" }]"#.to_owned();
+    let config = Config::load(None, [], [("sources".to_owned(), sources)]).expect("they are good");
+    let id = SubscriptionId::parse("crm").expect("it is an id");
+    let definition = definition.to_string();
+    let rules = config.subscription_rules();
+    let crm = Subscription::parse(id, definition.as_bytes(), Offset(0), &rules);
+    let crm = crm.expect("it keeps the rules");
+    let at = Timestamp::from_second(value("webhook-timestamp").parse().expect("a number"));
+    let signed = crm.signing.sign(&EventId::new("evt_1"), at.expect("in range"), body.as_bytes());
+    let signed = signed.expect("its secret is live");
+    let (_, signature) = signed.first().expect("there is one scheme");
+    let beginning = value("x-webhook-signature").trim_end_matches('…');
+    assert!(beginning.len() > 16 && signature.starts_with(beginning), "{signature}");
 }

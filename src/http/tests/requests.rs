@@ -1,5 +1,7 @@
 //! What goes out.
 
+use std::collections::BTreeSet;
+
 use super::server::{Reply, Seen, Server, answer, with_length};
 use super::*;
 use crate::domain::outcome::Reason;
@@ -170,4 +172,45 @@ async fn a_connection_that_closes_under_a_request_costs_no_request_twice() {
     }
     assert_eq!(server.seen().len(), taken);
     assert!(taken > ATTEMPTS / 2, "{taken}");
+}
+
+/// Checks that the README tells receivers of every header, in the table that stands there for them.
+#[tokio::test]
+async fn the_readme_tells_of_every_header_that_is_sent() {
+    let readme = include_str!("../../../README.md");
+    let table = readme.split_once("with these headers, beside those of the subscription:");
+    let (table, _) =
+        table.and_then(|(_, rest)| rest.split_once("\n\nTwo commands")).expect("a table");
+    let rows = table.lines().filter_map(|row| row.strip_prefix("| `")?.split_once("` | "));
+    let told: Vec<_> = rows.flat_map(|(names, _)| names.split("` `")).collect();
+    let is_told = |name: &str| match name.strip_prefix("ce-") {
+        Some(_) => told.contains(&"ce-*"),
+        None => told.contains(&name),
+    };
+    let trace = [("traceparent", "00-4bf92f-00f067-01"), ("tracestate", "a=1")];
+    let all = json!(["standard", "x-webhook", "github", "stripe"]);
+    let mut sent = BTreeSet::new();
+    for changes in [
+        json!({}),
+        json!({ "signatures": all, "payload": "cloudevents-binary" }),
+        json!({"payload": "cloudevents", "auth": {"type": "bearer", "token": "t"}}),
+        json!({"payload": "raw", "auth": {"type": "basic", "username": "u", "password": "p"}}),
+        json!({"abuseProtection": {"origin": "hooks.example.com"}}),
+    ] {
+        let permitted = answer("200 OK\r\nwebhook-allowed-origin: *", b"");
+        let mut server = Server::start(|_| permitted).await;
+        let mut changes = changes;
+        changes["url"] = format!("http://127.0.0.1:{}/", server.port).into();
+        let attempted = send(&sender(), &attempt(EVENT, &trace, &changes)).await;
+        assert!(attempted.end.is_ok(), "{attempted:?}");
+        let seen = server.seen();
+        sent.extend(seen.into_iter().flat_map(|seen| seen.headers).map(|(name, _)| name));
+    }
+    let untold: Vec<_> = sent.iter().filter(|name| !is_told(name)).collect();
+    assert!(untold.is_empty(), "{untold:?}");
+    let is_sent = |name: &&str| match name.strip_suffix('*') {
+        Some(start) => sent.iter().any(|sent| sent.starts_with(start)),
+        None => sent.contains(*name),
+    };
+    assert!(told.iter().all(|name| is_sent(&name)), "{told:?} and {sent:?}");
 }
