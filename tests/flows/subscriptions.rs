@@ -87,7 +87,7 @@ fn no_event_is_matched_before_the_last_word_on_every_subscription_is_read() {
         let value = json!({"url": receiver.url("/other"), "events": ["other"], "secret": SECRET});
         Draft::new(format!("filler{n}"), value.to_string())
     };
-    flow.scope.produce_all("subscriptions", (0..20_000).map(filler));
+    flow.scope.produce_all("subscriptions", (0..100_000).map(filler));
     flow.subscribe("moved", &receiver.url("/last"), &["*"], json!({}));
     flow.subscribe("switched-off", &receiver.url("/off"), &["*"], json!({"active": false}));
     flow.scope.produce("subscriptions", "broken", "{}", &[]);
