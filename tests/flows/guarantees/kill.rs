@@ -1,8 +1,8 @@
 //! Guarantees 1, 2 and 3: kill -9 under load loses nothing, records nothing twice, and repeats only what was in the air.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use super::load::{LONG, Load, check_in_the_air, of_all_kinds, wait_owns};
+use super::load::{Kill, LONG, Load, of_all_kinds, wait_owns};
 use crate::support::broker::Broker;
 use crate::support::receiver::Receiver;
 use crate::support::scope::Scope;
@@ -22,14 +22,14 @@ fn kill_9_under_load_loses_nothing_and_repeats_only_what_was_in_the_air() {
     let mut kills = Vec::new();
     for share in [3, 6, 9] {
         receiver.wait_count(LONG, load.deliveries() * share / 12);
-        connector.kill9();
-        kills.push(SystemTime::now());
+        kills.push(Kill::of("a", &mut connector));
         connector = flow.setup.start();
     }
-    let repeats = load.check(&flow, &receiver);
-    check_in_the_air(&repeats, &kills);
+    let checked = load.check(&flow, &receiver);
+    checked.check_in_the_air(&kills);
     // Without its memory of what is pending, a restart would repeat nine of ten deliveries in every window.
-    assert!(repeats.len() < load.deliveries() / 8, "{} repeats", repeats.len());
+    let repeats = checked.repeats.len();
+    assert!(repeats < load.deliveries() / 8, "{repeats} repeats");
 }
 
 #[test]
@@ -49,10 +49,9 @@ fn instances_that_come_and_go_under_load_lose_and_double_nothing() {
     a.sigterm();
     assert!(a.wait_exit(LONG).success());
     receiver.wait_count(LONG, load.deliveries() * 4 / 10);
-    b.kill9();
-    let killed = SystemTime::now();
+    let killed = Kill::of("b", &mut b);
     receiver.wait_count(LONG, load.deliveries() / 2);
-    check_in_the_air(&load.check(&flow, &receiver), &[killed]);
+    load.check(&flow, &receiver).check_in_the_air(&[killed]);
     c.sigterm();
     assert!(c.wait_exit(LONG).success());
 }

@@ -16,8 +16,8 @@ use crate::support::scope::Scope;
 /// Long enough for the whole load on a busy machine.
 pub const LONG: Duration = Duration::from_secs(150);
 
-/// Time in which an outcome is surely committed: the interval, and a commit in a debug build on a busy machine.
-const COMMIT: Duration = Duration::from_secs(1);
+/// Time in which an answer has surely reached the batch that tells of it, in a debug build on a busy machine.
+const LAG: Duration = Duration::from_secs(1);
 
 /// Event and subscription.
 type Delivery = (String, String);
@@ -64,9 +64,8 @@ impl Load {
         self.events * self.fan_out
     }
 
-    /// Checks that nothing is lost, and that each outcome is written once and is what the receiver saw, and returns the
-    /// requests that were made again.
-    pub fn check(&self, flow: &Fixture, receiver: &Receiver) -> Vec<Repeat> {
+    /// Checks that nothing is lost, and that each outcome is written once and is what the receiver saw.
+    pub fn check(&self, flow: &Fixture, receiver: &Receiver) -> Checked {
         let subscriptions = self.subscriptions();
         let subscriptions: Vec<_> = subscriptions.iter().map(String::as_str).collect();
         let all_ended = Witnesses::wait_ends(&flow.scope, &subscriptions, self.events, LONG);
@@ -78,13 +77,11 @@ impl Load {
         witnesses.hear(&flow.scope);
         let mut repeats = Vec::new();
         let mut ended: BTreeMap<Delivery, SystemTime> = BTreeMap::new();
-        let written = written(flow);
         for seen in receiver.requests() {
             let delivery = (seen.webhook_id().to_owned(), seen.path[1..].to_owned());
             if let Some(before) = ended.get(&delivery).copied() {
                 let again = seen.received_at;
-                let written = written.get(&delivery).copied();
-                repeats.push(Repeat { delivery: delivery.clone(), before, again, written });
+                repeats.push(Repeat { delivery: delivery.clone(), before, again });
             }
             let Some(status) = seen.answer.get() else { continue };
             witnesses.answered(&delivery.0, &delivery.1, *status);
@@ -95,23 +92,26 @@ impl Load {
         let ledger = witnesses.ledger(self.events);
         println!("{ledger}");
         assert!(ledger.is_right(), "{ledger}");
-        repeats
+        Checked { repeats, ends: ends(flow) }
     }
 }
 
-/// Returns when the audit was written of each delivery's end.
-fn written(flow: &Fixture) -> BTreeMap<Delivery, SystemTime> {
-    let mut written = BTreeMap::new();
+/// Reads of each delivery who has written of its end, and when.
+fn ends(flow: &Fixture) -> BTreeMap<Delivery, End> {
+    let mut ends = BTreeMap::new();
     flow.scope.reader("audit", LONG).visit_to_end(|record| {
         let audit = record.json();
         let text = |name: &str| audit[name].as_str().unwrap_or_default().to_owned();
         if text("outcome") != "retrying" {
             let at = u64::try_from(record.timestamp_ms).expect("it was written after 1970");
             let at = SystemTime::UNIX_EPOCH + Duration::from_millis(at);
-            written.insert((text("eventId"), text("subscriptionId")), at);
+            ends.insert(
+                (text("eventId"), text("subscriptionId")),
+                End { by: text("instance"), at },
+            );
         }
     });
-    written
+    ends
 }
 
 /// Waits until an instance owns at least so many partitions of the events.
@@ -147,6 +147,12 @@ pub fn of_all_kinds(seen: &Seen, nth: usize) -> Answer {
     })
 }
 
+/// A load of which nothing is lost.
+pub struct Checked {
+    pub repeats: Vec<Repeat>,
+    ends: BTreeMap<Delivery, End>,
+}
+
 /// A request that was made though the same had been answered before.
 pub struct Repeat {
     delivery: Delivery,
@@ -154,22 +160,51 @@ pub struct Repeat {
     before: SystemTime,
     /// When it was received again.
     again: SystemTime,
-    /// When its end was written to the audit.
-    written: Option<SystemTime>,
 }
 
-/// Checks that repeats are of requests that were in the air when an instance was killed, or had ended so shortly before
-/// that their outcomes were not committed yet: what was committed is repeated by nobody.
-pub fn check_in_the_air(repeats: &[Repeat], kills: &[SystemTime]) {
-    println!("{} repeats after {} kills", repeats.len(), kills.len());
-    for Repeat { delivery, before, again, written } in repeats {
-        let kill = kills.iter().rfind(|kill| **kill < *again);
-        let kill = kill.unwrap_or_else(|| panic!("{delivery:?} was repeated before any kill"));
-        let age = kill.duration_since(*before).unwrap_or_default();
-        assert!(age < COMMIT, "{delivery:?} had ended {age:?} before the kill");
-        assert!(
-            written.is_some_and(|written| written > *kill),
-            "{delivery:?} was repeated, though its end had been committed before the kill"
-        );
+/// What the audit says of the end of a delivery.
+struct End {
+    /// The instance.
+    by: String,
+    /// When the record was written, of a transaction that was committed.
+    at: SystemTime,
+}
+
+/// The end of an instance without warning.
+pub struct Kill {
+    pub instance: &'static str,
+    pub at: SystemTime,
+}
+
+impl Kill {
+    /// Kills an instance.
+    pub fn of(instance: &'static str, connector: &mut Connector) -> Self {
+        connector.kill9();
+        Self { instance, at: SystemTime::now() }
+    }
+}
+
+impl Checked {
+    /// Checks that repeats are of requests that were in the air when an instance was killed, or had ended since its last
+    /// commit: what was committed is repeated by nobody.
+    pub fn check_in_the_air(&self, kills: &[Kill]) {
+        println!("{} repeats after {} kills", self.repeats.len(), kills.len());
+        let commits: Vec<_> = kills.iter().map(|kill| self.last_commit(kill)).collect();
+        for Repeat { delivery, before, again } in &self.repeats {
+            let last = kills.iter().rfind(|kill| kill.at < *again);
+            let last = last.unwrap_or_else(|| panic!("{delivery:?} was repeated before any kill"));
+            let end = &self.ends[delivery];
+            assert!(end.at > last.at, "{delivery:?} was repeated, though its end was committed");
+            // What was in the air at one kill may not have come up again before the next.
+            let first = kills.iter().position(|kill| kill.at > *before).unwrap_or(0);
+            let age = commits[first].and_then(|at| at.duration_since(*before).ok());
+            let age = age.unwrap_or_default();
+            assert!(age < LAG, "{delivery:?} had ended {age:?} before the last commit");
+        }
+    }
+
+    fn last_commit(&self, kill: &Kill) -> Option<SystemTime> {
+        let its = self.ends.values().filter(|end| end.by == kill.instance && end.at <= kill.at);
+        its.map(|end| end.at).max()
     }
 }
