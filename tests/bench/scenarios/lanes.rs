@@ -1,15 +1,15 @@
-//! One endpoint harms nobody: what the others lose by those that hang, fail or are slow, how one that was away comes
+//! One endpoint harms nobody: what the others lose by those that hang, fail, are slow or flooded, how one that was away comes
 //! back, and what large bodies take of memory.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
 use crate::Scale;
 use crate::event::{self, KIB};
 use crate::figures::{self, Bar, Series, judge, ratios, row};
-use crate::pace::{self, Pacer, Quantiles, micros};
-use crate::receiver::Latency;
+use crate::pace::{self, EVERY, Pacer, Quantiles, micros};
+use crate::receiver::{Latency, Receiver};
 use crate::stage::{Cast, Stage};
 use crate::support::record::Draft;
 
@@ -97,6 +97,72 @@ pub fn crowd(scale: Scale) {
     pace::row("healthy alone", &alone);
     let p99 = ratios(&beside, &alone, |quantiles: &Quantiles| quantiles.p99);
     judge("p99 / alone", &p99, Bar::AtMost(2.0));
+}
+
+/// What a flooded endpoint takes in a second, and of how many types events are, all but one of which go to it.
+const RATE: f64 = 50.0;
+const TYPES: usize = 10;
+
+/// An endpoint that nine in ten events go to and that takes 50 a second, beside another, which is also looked at alone.
+pub fn flood(scale: Scale) {
+    let span = Duration::from_secs(15) / scale.divisor();
+    figures::heading(
+        "flood",
+        &format!("an event every {EVERY:?}, nine in ten to an endpoint that takes {RATE} a second"),
+    );
+    let stage = Stage::new(4);
+    let run = |other: fn(&Cast) -> Vec<Draft>| {
+        let topic = stage.beside(4);
+        let cast = topic.cast(|setup| setup);
+        cast.write([cast.subscription("s0", "/timed/s0", &["t.k0"], json!({}))]);
+        cast.write(other(&cast));
+        let connector = cast.start();
+        let receiver: &Receiver = &topic.receiver;
+        receiver.reset(&[]);
+        let mut pacer = Pacer::new(&topic).paced(EVERY, TYPES, 1);
+        pacer.warm_up();
+        let (began, rate) = std::thread::scope(|threads| {
+            let rate = threads.spawn(move || rate_of_others(receiver, span));
+            (pacer.run(span), rate.join().expect("it only counts"))
+        });
+        let arrivals = pacer.arrivals();
+        drop(connector);
+        (Quantiles::within(&arrivals, began, span), rate)
+    };
+    let (mut beside, mut alone, mut rates) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..scale.rounds() {
+        alone.push(run(|_| Vec::new()).0);
+        let (quantiles, rate) = run(|cast| vec![flooded(cast)]);
+        beside.push(quantiles);
+        rates.push(rate);
+    }
+    pace::row("one beside the flooded", &beside);
+    pace::row("one alone", &alone);
+    let p99 = ratios(&beside, &alone, |quantiles: &Quantiles| quantiles.p99);
+    judge("p99 / alone", &p99, Bar::AtMost(1.5));
+    let off = Series::of(&rates, |rate| (rate / RATE - 1.0).abs());
+    println!("  the flooded has {} a second", Series::of(&rates, |rate| *rate));
+    judge("off its rate", &off, Bar::AtMost(0.05));
+}
+
+fn flooded(cast: &Cast) -> Draft {
+    let types: Vec<_> = (1..TYPES).map(|n| format!("t.k{n}")).collect();
+    let types: Vec<_> = types.iter().map(String::as_str).collect();
+    let rate = json!({"rateLimit": {"requests": RATE as u32, "per": "1s"}});
+    cast.subscription("flooded", "/ok/flooded", &types, rate)
+}
+
+/// Returns the requests a second that aren't timed, counted over the middle of a span of time that begins now.
+fn rate_of_others(receiver: &Receiver, span: Duration) -> f64 {
+    let count = || {
+        let all = receiver.report().requests;
+        (all.saturating_sub(receiver.latencies().len()), Instant::now())
+    };
+    std::thread::sleep(span / 5);
+    let (before, began) = count();
+    std::thread::sleep(span * 3 / 5);
+    let (after, ended) = count();
+    (after - before) as f64 / ended.duration_since(began).as_secs_f64()
 }
 
 /// An endpoint with a backlog that is away for 10 s, and overrun by many requests at once when it has just come back.

@@ -13,7 +13,7 @@ use crate::Scale;
 type Scenario = (&'static str, fn(Scale));
 
 /// All scenarios in the order in which they are played.
-pub const SCENARIOS: [Scenario; 19] = [
+pub const SCENARIOS: [Scenario; 20] = [
     ("backlog", backlog::at_once),
     ("slow", backlog::slow),
     ("flaky", backlog::flaky),
@@ -27,6 +27,7 @@ pub const SCENARIOS: [Scenario; 19] = [
     ("idle", standing::idle),
     ("hanging", lanes::hanging),
     ("crowd", lanes::crowd),
+    ("flood", lanes::flood),
     ("recovery", lanes::recovery),
     ("large", lanes::large),
     ("matched", growth::matched),

@@ -158,3 +158,110 @@ fn a_subscription_that_is_alone_with_its_slowness_writes_nothing_to_the_tiers() 
         assert!(waiting.is_empty(), "{} records in {tier}", waiting.len());
     }
 }
+
+#[test]
+fn every_instance_leaves_an_endpoint_alone_that_asked_it_to() {
+    const ALONE: Duration = Duration::from_secs(7);
+    /// What was in the air when the first was refused may still come.
+    const IN_THE_AIR: Duration = Duration::from_secs(2);
+    let is_busy = Arc::new(AtomicBool::new(true));
+    let busy = is_busy.clone();
+    let receiver = Receiver::start(move |seen, _| {
+        let refuses = seen.path == "/busy" && busy.load(Ordering::Relaxed);
+        let wish = ALONE.as_secs().to_string();
+        if refuses { Answer::status(429).header("retry-after", &wish) } else { Answer::status(200) }
+    });
+    let flow = Fixture::new("retry-after-two");
+    flow.subscribe("busy", &receiver.url("/busy"), &["first", "a"], json!({}));
+    flow.subscribe("other", &receiver.url("/other"), &["b"], json!({}));
+    let first = flow.start();
+    let mut second = flow.setup.clone().instance("b").start();
+    second.wait_ready(SOON);
+    let half = (4 + 2 + 2 + 7 * 2) / 2;
+    for connector in [&first, &second] {
+        connector.wait_status(SOON, |status| status["load"]["partitions"] == half);
+    }
+    produce(&flow, "first", 40);
+    let is_of = |record: &Record, instance: &str| {
+        let audit = record.json();
+        audit["instance"] == instance && audit["statusCode"] == 429
+    };
+    flow.scope.wait_for("audit", SOON, |records: &[Record]| {
+        ["a", "b"].iter().all(|instance| records.iter().any(|record| is_of(record, instance)))
+    });
+    is_busy.store(false, Ordering::Relaxed);
+    produce(&flow, "a", 50);
+    produce(&flow, "b", 50);
+    check_delivered(&flow, 140);
+
+    // Whose request it was, by event and attempt.
+    let audit: Vec<Value> = flow.scope.read_committed("audit").iter().map(Record::json).collect();
+    let requests = receiver.requests();
+    for instance in ["a", "b"] {
+        let is_its = |seen: &&&Arc<Seen>| {
+            audit.iter().any(|record| {
+                record["instance"] == instance
+                    && record["eventId"] == seen.webhook_id()
+                    && record["attempt"].to_string() == seen.header("x-webhook-attempt")
+            })
+        };
+        let busy = to(&requests, "/busy");
+        let its: Vec<_> = busy.iter().filter(is_its).collect();
+        let refused = its.iter().find(|seen| seen.answer.get() == Some(&429));
+        let refused = refused.expect("each was refused").received;
+        let since: Vec<_> = its.iter().map(|seen| seen.received.duration_since(refused)).collect();
+        let early = since.iter().find(|since| (IN_THE_AIR..ALONE).contains(*since));
+        assert_eq!(early, None, "{instance} was refused, and didn't wait");
+    }
+    let last = to(&requests, "/other").last().map(|seen| seen.received).expect("50 came");
+    let busy = to(&requests, "/busy");
+    let served = busy.iter().find(|seen| seen.answer.get() == Some(&200));
+    assert!(last < served.expect("it was served at last").received, "the others waited with it");
+}
+
+#[test]
+fn an_endpoint_that_uses_up_the_bytes_in_flight_leaves_room_for_another_topic() {
+    let hangs = Arc::new(AtomicBool::new(true));
+    let stuck = hangs.clone();
+    let receiver = Receiver::start(move |seen, _| {
+        let hang = seen.path == "/slow" && stuck.load(Ordering::Relaxed);
+        if hang { Answer::hang() } else { Answer::status(200) }
+    });
+    let flow = Fixture::new("bytes");
+    flow.scope.create_topic("invoices", 1, &[]);
+    let setup = flow.setup.clone().source(&flow.scope, "invoices", "envelope", "");
+    let setup = setup.set("delivery", "max_bytes_in_flight", r#""1MiB""#);
+    let setup = setup.set("delivery", "max_body", r#""1MiB""#);
+    let only = |topic: &str| {
+        let rules = json!({"retry": {"schedule": vec!["1s"; 50]}, "timeout": "30s"});
+        let mut rules = rules.as_object().expect("an object").clone();
+        rules.insert("topics".into(), json!([flow.scope.topic(topic)]));
+        Value::Object(rules)
+    };
+    flow.subscribe("slow", &receiver.url("/slow"), &["*"], only("orders"));
+    flow.subscribe("fast", &receiver.url("/fast"), &["*"], only("invoices"));
+    // With their bodies, ten times what there is room for.
+    let text = "x".repeat(16 << 10);
+    let event = |n: usize| {
+        let value = json!({"id": format!("a_{n}"), "event": "a", "data": text});
+        Draft::new(format!("k{n}"), value.to_string())
+    };
+    flow.scope.produce_all("orders", (0..320).map(event));
+    let mut connector = setup.start();
+    connector.wait_ready(SOON);
+    receiver.wait_until(SOON, |requests| requests.iter().any(|seen| seen.path == "/slow"));
+    let event = |n: usize| {
+        Draft::new(format!("k{n}"), json!({"id": format!("b_{n}"), "event": "b"}).to_string())
+    };
+    flow.scope.produce_all("invoices", (0..200).map(event));
+    receiver.wait_until(SOON, |requests| {
+        requests.iter().filter(|seen| seen.path == "/fast").count() >= 200
+    });
+    let ended = |record: &Record| record.json()["outcome"] == "retrying";
+    let audit = flow.scope.read_committed("audit");
+    assert!(!audit.iter().any(ended), "they had to wait until the other was given up");
+    connector.wait_status(SOON, |status| status["load"]["waiting"]["limit"].as_u64() > Some(0));
+
+    hangs.store(false, Ordering::Relaxed);
+    check_delivered(&flow, 520);
+}
