@@ -120,7 +120,7 @@ fn an_endpoint_that_is_back_is_sent_to_in_rounds_that_double() {
     assert_eq!(rounds, [1, 16, 32, 64, 120]);
 }
 
-/// Lets a lane grow to 64 attempts at once, has it go through rounds of which nine in ten attempts end so, and returns how
+/// Lets a lane grow to 64 attempts at once, has it go through rounds of which seven in eight attempts end so, and returns how
 /// many it makes then.
 fn grown_and_then(rounds: usize, end: impl Fn(&mut Rig, &Attempt)) -> usize {
     let mut rig = Rig::new(&slow_and_fast());
@@ -138,8 +138,8 @@ fn grown_and_then(rounds: usize, end: impl Fn(&mut Rig, &Attempt)) -> usize {
     }
     for _ in 0..rounds {
         for (n, attempt) in round(&mut rig).iter().enumerate() {
-            // Ten in a row would open the breaker.
-            if n % 10 == 9 { rig.answer(attempt, 200) } else { end(&mut rig, attempt) }
+            // Ten in a row would open the breaker, the last of a round and the first of the next among them.
+            if n % 8 == 0 { rig.answer(attempt, 200) } else { end(&mut rig, attempt) }
         }
         rig.commit();
     }
@@ -150,11 +150,11 @@ fn grown_and_then(rounds: usize, end: impl Fn(&mut Rig, &Attempt)) -> usize {
 fn a_lane_sends_less_at_once_after_timeouts_refusals_and_slow_answers() {
     for reason in [Reason::Timeout, Reason::Connect, Reason::Reset, Reason::Tls, Reason::Protocol] {
         let fewer = grown_and_then(2, |rig, attempt| rig.fail(attempt, reason));
-        assert!(fewer < 48, "{fewer} after {reason:?}");
+        assert!((4..48).contains(&fewer), "{fewer} after {reason:?}");
     }
     for status in [500, 502, 503, 504] {
         let fewer = grown_and_then(2, |rig, attempt| rig.answer(attempt, status));
-        assert!(fewer < 48, "{fewer} after {status}");
+        assert!((4..48).contains(&fewer), "{fewer} after {status}");
     }
     let fewer = grown_and_then(1, |rig, attempt| rig.answer(attempt, 429));
     assert_eq!(fewer, 1, "each 429 halves");
