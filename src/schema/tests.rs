@@ -178,9 +178,7 @@ async fn large_values_are_translated_elsewhere() {
     let translator = Translator::of(&settings(&[&stub.url()]), 1 << 20, Handle::current())
         .expect("the settings are good");
     translated(&translator).await.expect("it is read");
-    // 100 000 letters, and their number as a varint.
-    let value = [&[0, 0, 0, 0, 7, 0xc0, 0x9a, 0x0c][..], &[b'x'; 100_000]].concat();
-    let value = Bytes::from(value);
+    let value = text_of(100_003);
     assert_eq!(translator.at_once(&value), None);
     let origin = Origin {
         topic: "t".into(),
@@ -196,9 +194,18 @@ async fn large_values_are_translated_elsewhere() {
 fn text_of(payload: usize) -> Bytes {
     // A varint of three bytes holds lengths from 8 KiB to 1 MiB.
     let length = payload - 3;
-    let zigzag = length << 1;
-    let varint = [zigzag as u8 | 0x80, (zigzag >> 7) as u8 | 0x80, (zigzag >> 14) as u8];
-    [&[0, 0, 0, 0, 7][..], &varint, &vec![b'x'; length]].concat().into()
+    [&[0, 0, 0, 0, 7][..], &varint(length as u64 * 2), &vec![b'x'; length]].concat().into()
+}
+
+/// Writes a number as Avro and Protobuf do: seven bits a byte, the lowest first.
+pub(super) fn varint(mut number: u64) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while number > 0x7f {
+        bytes.push((number & 0x7f) as u8 | 0x80);
+        number >>= 7;
+    }
+    bytes.push(number as u8);
+    bytes
 }
 
 #[tokio::test]

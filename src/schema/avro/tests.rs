@@ -2,6 +2,7 @@ use apache_avro::types::Value;
 use proptest::prelude::*;
 
 use super::*;
+use crate::schema::tests::varint;
 
 /// Reads a value of a schema given as JSON; the value is written by hand.
 fn check(schema: &str, value: &[u8], expect: &str) {
@@ -18,14 +19,7 @@ fn logical(kind: &str, name: &str) -> String {
 }
 
 fn zigzag(number: i64) -> Vec<u8> {
-    let mut left = ((number << 1) ^ (number >> 63)).cast_unsigned();
-    let mut bytes = Vec::new();
-    while left > 0x7f {
-        bytes.push((left & 0x7f) as u8 | 0x80);
-        left >>= 7;
-    }
-    bytes.push(left as u8);
-    bytes
+    varint(((number << 1) ^ (number >> 63)).cast_unsigned())
 }
 
 #[test]

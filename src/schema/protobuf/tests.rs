@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::schema::tests::varint;
 
 const ORDER: &str = r#"
 syntax = "proto3";
@@ -291,16 +292,6 @@ fn wire() -> impl Strategy<Value = Vec<u8>> {
     };
     let leaf = bytes.boxed();
     leaf.prop_recursive(5, 60, 4, move |inner| many.clone()(inner.boxed()))
-}
-
-fn varint(mut number: u64) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    while number > 0x7f {
-        bytes.push((number & 0x7f) as u8 | 0x80);
-        number >>= 7;
-    }
-    bytes.push(number as u8);
-    bytes
 }
 
 #[test]
