@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 use super::server::{Server, answer, listen, tls, tls_with};
 use super::*;
 use crate::config::Config;
-use crate::domain::outcome::Reason;
+use crate::domain::outcome::{Failure, Reason};
 
 /// A proxy that answers the first words of each connection with `reply`, and passes on what comes then if `target` is a
 /// port.
@@ -120,9 +120,22 @@ fn client(settings: &Settings, certificate: reqwest::Certificate) -> Sender {
 }
 
 async fn check_failure(settings: &Settings, url: &str, expect: (Reason, &str)) {
-    let sender = Sender::new(settings).expect("the settings are good");
-    let failure = send_to(&sender, url).await.end.expect_err("it fails");
+    let failure = failure(settings, url).await;
     assert_eq!((failure.reason, &*failure.error), expect);
+}
+
+async fn failure(settings: &Settings, url: &str) -> Failure {
+    let sender = Sender::new(settings).expect("the settings are good");
+    send_to(&sender, url).await.end.expect_err("it fails")
+}
+
+/// Checks that a SOCKS proxy is at fault, and that the error has these words.
+async fn check_socks(user: &str, proxy: &Proxy, words: &str) {
+    let settings = behind(&format!("socks5://{user}127.0.0.1:{}", proxy.port));
+    let failure = failure(&settings, &url("http", 8080)).await;
+    assert_eq!(failure.reason, Reason::Proxy, "{failure:?}");
+    assert!(failure.error.starts_with("SOCKS error: "), "{failure:?}");
+    assert!(failure.error.contains(words), "{failure:?}");
 }
 
 #[tokio::test]
@@ -163,8 +176,7 @@ async fn what_the_proxy_refuses_is_not_the_receivers_failure() {
     let words = "Connection refused (os error 111)";
     check_failure(&settings, &url("https", 443), (Reason::Proxy, words)).await;
     let settings = behind(&format!("http://{}.invalid:3128", "x".repeat(63)));
-    let sender = Sender::new(&settings).expect("the settings are good");
-    let failure = send_to(&sender, &url("https", 443)).await.end.expect_err("it fails");
+    let failure = failure(&settings, &url("https", 443)).await;
     assert_eq!(failure.reason, Reason::Proxy, "{failure:?}");
 }
 
@@ -200,23 +212,14 @@ async fn socks_leads_to_the_receiver_and_says_what_it_refuses() {
     let [high, low] = server.port.to_be_bytes();
     assert_eq!(proxy.seen().await, [[5, 1, 0, 1, 127, 0, 0, 1, high, low]]);
 
-    let proxy = Proxy::socks(5, None).await;
-    let settings = behind(&format!("socks5://127.0.0.1:{}", proxy.port));
-    let sender = Sender::new(&settings).expect("the settings are good");
-    let failure = send_to(&sender, &url("http", 8080)).await.end.expect_err("it fails");
-    assert_eq!(failure.reason, Reason::Proxy, "{failure:?}");
-    assert!(failure.error.starts_with("SOCKS error: "), "{failure:?}");
+    check_socks("", &Proxy::socks(5, None).await, "").await;
 }
 
 #[tokio::test]
 async fn what_a_socks_proxy_minds_is_told_apart() {
     let check = async |user: &str, method, verdict: &'static [u8], words: &str| {
         let proxy = Proxy::socks_asking(method, verdict).await;
-        let settings = behind(&format!("socks5://{user}127.0.0.1:{}", proxy.port));
-        let sender = Sender::new(&settings).expect("the settings are good");
-        let failure = send_to(&sender, &url("http", 8080)).await.end.expect_err("it is refused");
-        assert_eq!(failure.reason, Reason::Proxy, "{failure:?}");
-        assert!(failure.error.contains(words), "{failure:?}");
+        check_socks(user, &proxy, words).await;
         proxy.seen().await
     };
     check("", 0xff, &[], "authentication").await;
@@ -230,12 +233,7 @@ async fn what_a_socks_proxy_minds_is_told_apart() {
         (4, "host unreachable"),
         (5, "connection refused"),
     ] {
-        let proxy = Proxy::socks(code, None).await;
-        let settings = behind(&format!("socks5://127.0.0.1:{}", proxy.port));
-        let sender = Sender::new(&settings).expect("the settings are good");
-        let failure = send_to(&sender, &url("http", 8080)).await.end.expect_err("it is refused");
-        assert_eq!(failure.reason, Reason::Proxy, "{failure:?}");
-        assert!(failure.error.contains(words), "{failure:?}");
+        check_socks("", &Proxy::socks(code, None).await, words).await;
     }
 }
 

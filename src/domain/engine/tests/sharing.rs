@@ -92,13 +92,20 @@ fn quick_requests_are_made_as_fast_as_half_of_the_slots_allow() {
     assert!(slow.len() <= 5 && made >= 450, "{} slow ones, {made} quick ones made", slow.len());
 }
 
-#[test]
-fn the_last_slots_are_left_to_those_who_have_few() {
-    let hanging: Vec<String> = (0..8).map(|n| format!("h{n}")).collect();
-    let names: Vec<&str> = hanging.iter().map(String::as_str).chain(["fast"]).collect();
+/// Subscriptions that hang, and a rig of 64 slots for them and `fast`.
+const HANGING: [&str; 8] = ["h0", "h1", "h2", "h3", "h4", "h5", "h6", "h7"];
+
+fn beside_hanging() -> (Rig, PartitionId) {
+    let names = [&HANGING[..], &["fast"]].concat();
     let mut rig = Rig::with(Policy { max_in_flight: 64, ..policy() }, &eager(&names));
     let deliver = rig.moved(Role::Deliver);
-    for name in &hanging {
+    (rig, deliver)
+}
+
+#[test]
+fn the_last_slots_are_left_to_those_who_have_few() {
+    let (mut rig, deliver) = beside_hanging();
+    for name in HANGING {
         rig.deliveries(deliver, name, 20);
     }
     assert_eq!(rig.attempts().len(), 60, "a sixteenth is left");
@@ -119,11 +126,8 @@ fn one_that_is_alone_has_all_slots() {
 
 #[test]
 fn room_is_made_while_many_hang_and_the_last_slots_are_free() {
-    let hanging: Vec<String> = (0..8).map(|n| format!("h{n}")).collect();
-    let names: Vec<&str> = hanging.iter().map(String::as_str).chain(["fast"]).collect();
-    let mut rig = Rig::with(Policy { max_in_flight: 64, ..policy() }, &eager(&names));
-    let deliver = rig.moved(Role::Deliver);
-    for name in hanging.iter().cycle() {
+    let (mut rig, deliver) = beside_hanging();
+    for name in HANGING.iter().cycle() {
         if !rig.engine.has_room(deliver) {
             break;
         }
