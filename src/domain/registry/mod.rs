@@ -224,6 +224,8 @@ impl Node {
     fn list<'a>(&mut self, segments: impl Iterator<Item = Segment<'a>>) -> &mut BTreeSet<Entry> {
         let mut node = self;
         for segment in segments {
+            #[cfg(test)]
+            tests::visited();
             node = match segment {
                 Segment::Exact(name) => node.exact.entry(name.into()).or_default(),
                 Segment::One => node.one.get_or_insert_default(),
@@ -246,6 +248,8 @@ impl Node {
         segments: &mut impl Iterator<Item = Segment<'a>>,
         entry: &Entry,
     ) {
+        #[cfg(test)]
+        tests::visited();
         match segments.next() {
             None => {
                 self.here.remove(entry);

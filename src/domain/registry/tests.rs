@@ -10,7 +10,7 @@ use super::*;
 use crate::domain::subscription::tests::{id, subscription};
 
 thread_local! {
-    /// The places of tries that this thread has been to, to find subscriptions.
+    /// The places of tries that this thread has been to, to find or to change subscriptions.
     static VISITS: Cell<usize> = const { Cell::new(0) };
 }
 
@@ -150,23 +150,18 @@ fn the_subscriptions_and_events_that_are_tried_often_meet() {
     assert!(shares.iter().all(|share| *share >= 100), "{shares:?} of 1000");
 }
 
-/// A match looks at what matches: as many places among a hundred thousand subscriptions as among a hundred.
-#[test]
-fn a_match_costs_what_matches_and_not_what_exists() {
+fn few() -> Registry {
     let mut registry = Registry::new();
     for n in 0..100 {
         let events = json!([format!("order.t{n}"), format!("order.*.t{n}")]);
         registry.put(subscription(&format!("few{n}"), &json!({ "events": events })));
     }
-    let visits = |registry: &Registry| {
-        let (mut found, before) = (Vec::new(), VISITS.get());
-        registry.matching("t", "order.t7", Some("acme"), &mut found);
-        assert_eq!(ids(&found), ["few7"]);
-        VISITS.get() - before
-    };
-    let before = visits(&registry);
+    registry
+}
+
+/// Adds a hundred thousand: of other types, other tenants, other topics, and patterns that begin like those of a few.
+fn add_many(registry: &mut Registry) {
     for n in 0..100_000 {
-        // Other types, other tenants, other topics, and patterns that begin like the event's type.
         let (id, changes) = match n % 4 {
             0 => (format!("type{n}"), json!({"events": [format!("other{n}.created"), "x.*"]})),
             1 => (format!("tenant{n}"), json!({"events": ["*"], "tenant": format!("t{n}")})),
@@ -176,9 +171,41 @@ fn a_match_costs_what_matches_and_not_what_exists() {
         registry.put(subscription(&id, &changes));
     }
     assert_eq!(registry.active(), 100_100);
+}
+
+/// A match looks at what matches: as many places among a hundred thousand subscriptions as among a hundred.
+#[test]
+fn a_match_costs_what_matches_and_not_what_exists() {
+    let mut registry = few();
+    let visits = |registry: &Registry| {
+        let (mut found, before) = (Vec::new(), VISITS.get());
+        registry.matching("t", "order.t7", Some("acme"), &mut found);
+        assert_eq!(ids(&found), ["few7"]);
+        VISITS.get() - before
+    };
+    let before = visits(&registry);
+    add_many(&mut registry);
     let after = visits(&registry);
     // What begins alike is one place more at each segment, however many subscriptions stand behind it.
     assert!(after <= before + 2, "{after} places instead of {before}");
+}
+
+#[test]
+fn a_change_goes_to_its_own_places_only_whatever_else_exists() {
+    let mut registry = few();
+    let visits = |registry: &mut Registry| {
+        let before = VISITS.get();
+        let [changed, back] = [json!(["a.b", "order.*"]), json!(["order.t7", "order.*.t7"])]
+            .map(|events| subscription("few7", &json!({ "events": events })));
+        registry.put(changed);
+        registry.remove(&id("few7"));
+        registry.put(back);
+        VISITS.get() - before
+    };
+    let before = visits(&mut registry);
+    assert!(before > 0);
+    add_many(&mut registry);
+    assert_eq!(visits(&mut registry), before);
 }
 
 proptest! {
