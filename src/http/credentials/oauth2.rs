@@ -124,14 +124,14 @@ impl Tokens {
             let mut state = self.0.lock().expect(UNPOISONED);
             let now = Instant::now();
             let good = state.token.clone().filter(|token| token.is_good(now));
-            let is_refused =
-                |token: &&Arc<Token>| refused.is_some_and(|refused| Arc::ptr_eq(refused, token));
             match good {
                 None => self.flight(&mut state, grant, Cause::Time),
-                Some(good) if is_refused(&&good) => match state.since_replaced(now) {
-                    Some(kept) => return kept.map(|()| good),
-                    None => self.flight(&mut state, grant, Cause::Refusal),
-                },
+                Some(good) if refused.is_some_and(|it| Arc::ptr_eq(it, &good)) => {
+                    match state.since_replaced(now) {
+                        Some(kept) => return kept.map(|()| good),
+                        None => self.flight(&mut state, grant, Cause::Refusal),
+                    }
+                }
                 Some(good) => {
                     if good.is_due(now) && !state.has_just_failed(now) {
                         self.flight(&mut state, grant, Cause::Time);
