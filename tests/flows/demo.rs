@@ -15,5 +15,6 @@ fn the_demo_shows_every_way_of_a_delivery_and_ends_by_itself() {
         assert!(told.contains(what), "{what} is missing in {told}");
     }
     assert_eq!(told.matches("\n  ok ").count(), 7, "{told}");
+    assert!(!told.contains("due -"), "a record that is no delivery waits for nothing: {told}");
     assert!(told.contains("kafka.bootstrap_servers"), "{told}");
 }

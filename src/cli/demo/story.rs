@@ -79,6 +79,7 @@ impl Story {
             None if json.is_null() => ("event", "(not an event)".to_owned()),
             None => ("event", format!("{} {}", text(&json, "id"), text(&json, "event"))),
             Some("subscriptions") => return,
+            Some("subscription-status") => ("status", status(record, &json)),
             Some("audit") => ("audit", seen.audit(&json)),
             Some("dead-letter") => {
                 let of =
@@ -162,6 +163,12 @@ impl Seen {
         }
         format!("{delivery}: {outcome}, {reason}")
     }
+}
+
+fn status(record: &Record, json: &Value) -> String {
+    let id = String::from_utf8_lossy(record.key.as_deref().unwrap_or_default());
+    let row = json["consecutiveDeadLetters"].as_u64().unwrap_or_default();
+    format!("{id}: {}, {row} dead-lettered in a row", text(json, "state"))
 }
 
 fn text<'a>(json: &'a Value, name: &str) -> &'a str {
