@@ -107,6 +107,12 @@ impl FileResolver for Files {
             }
             None => File::from_source(name, text)?,
         };
+        // The compiler panics where it means to refuse another one.
+        let syntax = file.file_descriptor_proto().syntax();
+        if !matches!(syntax, "" | "proto2" | "proto3") {
+            let error = format!("'{}' isn't in proto2 or proto3", name.escape_debug());
+            return Err(protox::Error::new(io::Error::other(error)));
+        }
         match has_large_option(&file.file_descriptor_proto().transcode_to_dynamic()) {
             false => Ok(file),
             true => Err(protox::Error::new(io::Error::other("an option's value is too large"))),

@@ -236,6 +236,16 @@ fn an_any_of_an_unknown_type_and_a_number_that_no_value_holds_have_no_json() {
 }
 
 #[test]
+fn a_schema_of_another_syntax_is_refused() {
+    let file = File::from_source("o.proto", ORDER).expect("the schema is good");
+    let mut file = file.file_descriptor_proto().clone();
+    file.syntax = Some("editions".into());
+    let file = STANDARD.encode(prost_reflect::prost::Message::encode_to_vec(&file));
+    let refused = ProtobufSchema::compile(&file, HashMap::new()).err();
+    assert_eq!(refused.as_deref(), Some("'kafka-webhooks/root.proto' isn't in proto2 or proto3"));
+}
+
+#[test]
 fn a_schema_that_is_nested_too_deep_is_refused_and_takes_no_stack() {
     let nested = |times: usize| {
         let open = "message M { ".repeat(times);
