@@ -10,10 +10,11 @@ use crate::support::scope::Scope;
 #[test]
 fn kill_9_under_load_loses_nothing_and_repeats_only_what_was_in_the_air() {
     let load = Load { events: 10_000, fan_out: 10 };
-    // One of the ten is slow: every record has a delivery pending long after the others are done.
+    // One of the ten is slow: every record has a delivery pending long after the others are done. The others take their
+    // time too, so that no machine is fast enough to end very many between two commits.
     let receiver = Receiver::start(|seen, nth| {
-        let answer = of_all_kinds(seen, nth);
-        if seen.path == "/s3" { answer.after(Duration::from_millis(20)) } else { answer }
+        let millis = if seen.path == "/s3" { 20 } else { 10 };
+        of_all_kinds(seen, nth).after(Duration::from_millis(millis))
     });
     let broker = Broker::start();
     let flow = load.prepare(Scope::on(&broker, "kill"), 64, &receiver);
@@ -27,10 +28,9 @@ fn kill_9_under_load_loses_nothing_and_repeats_only_what_was_in_the_air() {
     }
     let checked = load.check(&flow, &receiver);
     checked.check_in_the_air(&kills);
-    // Without its memory of what is pending, a restart would repeat nine of ten deliveries in every window. How many had
-    // ended since the last commit depends on the machine.
+    // Without its memory of what is pending, a restart would repeat nine of ten deliveries in every window.
     let repeats = checked.repeats.len();
-    assert!(repeats < load.deliveries() / 3, "{repeats} repeats");
+    assert!(repeats < load.deliveries() / 8, "{repeats} repeats");
 }
 
 #[test]
