@@ -6,9 +6,10 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use rustc_hash::FxHashSet;
 
+use super::Engine;
 use super::partition::{Partition, PartitionId, Role};
-use super::{Engine, Policy};
 use crate::domain::ending::Ending;
 use crate::domain::record::{NextOffset, TopicPartition};
 use crate::domain::status::{State, Status};
@@ -18,7 +19,8 @@ use crate::domain::tiers;
 /// The endings with which a batch doesn't wait for the interval.
 const FULL: usize = 4_096;
 
-/// Commits that no ending waits for are made once in so many intervals.
+/// Positions that nothing waits for are committed once in so many intervals: how far records were passed over, and how
+/// far the audit topic was read that tells of nothing new.
 const SILENT_INTERVALS: u32 = 20;
 
 /// The wait after the first abort; it doubles with each further one, up to [`BACKOFF_MAX`].
@@ -108,8 +110,9 @@ pub(super) struct Gathering {
     bytes: Vec<(PartitionId, usize)>,
     /// The partitions of the batch that is on its way; `None` when there is none.
     on_its_way: Option<Vec<PartitionId>>,
-    /// When the last batch was handed out.
+    /// When the last batch was handed out, and the last one with all positions.
     last: Option<Timestamp>,
+    last_of_all: Option<Timestamp>,
     /// Aborts since the last commit, and when to try again.
     aborts: u32,
     not_before: Option<Timestamp>,
@@ -182,11 +185,18 @@ impl Engine {
         let endings = std::mem::take(&mut self.gathering.endings);
         let bytes = std::mem::take(&mut self.gathering.bytes);
         let statuses = std::mem::take(&mut self.gathering.statuses);
-        let dirty = self.partitions.iter_mut().filter(|(_, partition)| partition.dirty);
-        let commits = dirty.map(|(id, partition)| partition.commit(*id)).collect::<Vec<_>>();
+        let is_of_all = self.all_due() <= now;
+        let telling: FxHashSet<_> = statuses.iter().map(|telling| telling.owner).collect();
+        let told = self.partitions.iter_mut().filter(|(id, partition)| {
+            partition.dirty && (is_of_all || !partition.can_wait() || telling.contains(id))
+        });
+        let commits = told.map(|(id, partition)| partition.commit(*id)).collect::<Vec<_>>();
         let concerned = commits.iter().map(|commit| commit.partition).collect();
         self.gathering.on_its_way = Some(concerned);
         self.gathering.last = Some(now);
+        if is_of_all {
+            self.gathering.last_of_all = Some(now);
+        }
         Some(Batch { endings, commits, statuses, bytes })
     }
 
@@ -242,15 +252,18 @@ impl Engine {
         }
         let urgent = gathering.endings.len() >= FULL
             || self.partitions.values().any(Partition::awaits_last_commit);
-        let Policy { commit_interval, .. } = self.policy;
         let due = match gathering.last {
-            Some(last) if !urgent && is_silent => {
-                tiers::add(last, commit_interval.saturating_mul(SILENT_INTERVALS))
-            }
-            Some(last) if !urgent => tiers::add(last, commit_interval),
+            Some(_) if !urgent && is_silent => self.all_due(),
+            Some(last) if !urgent => tiers::add(last, self.policy.commit_interval),
             _ => Timestamp::MIN,
         };
         Some(due.max(gathering.not_before.unwrap_or(Timestamp::MIN)))
+    }
+
+    /// Returns when all positions are to be committed, also those that nothing waits for.
+    fn all_due(&self) -> Timestamp {
+        let wait = self.policy.commit_interval.saturating_mul(SILENT_INTERVALS);
+        self.gathering.last_of_all.map_or(Timestamp::MIN, |last| tiers::add(last, wait))
     }
 }
 

@@ -163,6 +163,12 @@ impl Partition {
         matches!(self.phase, Phase::Draining) && self.in_air == 0 && self.dirty
     }
 
+    /// Tells whether its position can wait: that of an audit partition, unless it tells of something. What was read of it
+    /// since changes nothing when it is read again.
+    pub(super) fn can_wait(&self) -> bool {
+        self.role == Role::Audit && matches!(self.phase, Phase::Active)
+    }
+
     /// Settles one delivery of a record of this many bytes, and returns the bytes that are free with it.
     pub(super) fn settle(&mut self, seq: Seq, hash: SubscriptionHash, bytes: usize) -> usize {
         self.dirty = true;

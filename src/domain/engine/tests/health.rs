@@ -88,6 +88,31 @@ fn what_audit_records_make_of_a_subscription_is_told_with_their_position() {
 }
 
 #[test]
+fn how_far_the_audit_topic_tells_of_nothing_is_committed_once_in_a_while() {
+    let mut rig = Rig::new(&crm());
+    let (orders, audit) = (rig.orders(), audit(&mut rig, &[]));
+    let began = rig.now;
+    let mut deliver_and_read = |offset, next| {
+        rig.event(orders, offset, "a");
+        for attempt in rig.attempts() {
+            rig.answer(&attempt, 200);
+        }
+        ended(&mut rig, audit, offset, next);
+        let batch = rig.commit();
+        let since = rig.now.duration_since(began);
+        (since.as_millis(), commits(&batch).join(" "))
+    };
+    let is = |at: i128, what: &str| (at, what.to_owned());
+    assert_eq!(deliver_and_read(100, Next::Delivered), is(0, "orders/0 at 101: audit/0 at 101:"));
+    assert_eq!(deliver_and_read(101, Next::Delivered), is(50, "orders/0 at 102:"));
+    assert_eq!(deliver_and_read(102, DEAD), is(100, "orders/0 at 103: audit/0 at 103:"));
+    assert_eq!(deliver_and_read(103, Next::Skipped(Reason::Filtered)), is(150, "orders/0 at 104:"));
+    let batch = rig.commit();
+    assert_eq!(commits(&batch), ["audit/0 at 104:"]);
+    assert_eq!(rig.now, began + seconds(1));
+}
+
+#[test]
 fn nothing_is_folded_before_it_is_known_where_to_go_on() {
     let mut rig = Rig::new(&crm());
     let name = TopicPartition { topic: "audit".into(), partition: 0 };
