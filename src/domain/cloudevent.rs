@@ -64,7 +64,7 @@ pub(super) fn structured(event: &Event) -> Bytes {
     let mut body = Vec::with_capacity(event.data.len() + 512);
     text(&mut body, "{\"specversion\":\"1.0\",\"id\":", id(event));
     text(&mut body, ",\"source\":", &source(event));
-    text(&mut body, ",\"type\":", &event.event_type);
+    text(&mut body, ",\"type\":", &event.label.event_type);
     if let Some(time) = time(event) {
         text(&mut body, ",\"time\":", time);
     }
@@ -122,7 +122,7 @@ pub(super) fn headers(event: &Event) -> Vec<(String, String)> {
     push("specversion", "1.0");
     push("id", id(event));
     push("source", &source(event));
-    push("type", &event.event_type);
+    push("type", &event.label.event_type);
     if let Some(time) = time(event) {
         push("time", time);
     }
@@ -136,14 +136,14 @@ pub(super) fn headers(event: &Event) -> Vec<(String, String)> {
 }
 
 fn id(event: &Event) -> &str {
-    event.cloud.as_ref().map_or(event.id.as_str(), |cloud| &cloud.id)
+    event.cloud.as_ref().map_or(event.label.id.as_str(), |cloud| &cloud.id)
 }
 
 /// The topic is what an event that is no CloudEvent comes from; with it, the id is unique.
 fn source(event: &Event) -> Cow<'_, str> {
     match &event.cloud {
         Some(cloud) => Cow::Borrowed(&cloud.source),
-        None => Cow::Owned(format!("urn:kafka:{}", event.origin.topic)),
+        None => Cow::Owned(format!("urn:kafka:{}", event.label.origin.topic)),
     }
 }
 
@@ -198,7 +198,7 @@ mod tests {
             source(Format::Envelope),
             record(r#"{"id":"evt.1","event":"a\"b","data":{"n":1.0, "n":2}}"#, &[]),
         );
-        let id = event.id.as_str();
+        let id = event.label.id.as_str();
         check(
             &event,
             &format!(

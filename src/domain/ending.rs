@@ -10,7 +10,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 
 use super::audit;
-use super::event::Event;
+use super::event::{Event, Label};
 use super::headers::{self, Carried, DeadLetterKind, Obituary, Trigger};
 use super::outcome::{Attempted, Reason};
 use super::record::{Headers, Origin, Record};
@@ -31,8 +31,12 @@ pub enum Ending {
 pub struct DeliveryEnding {
     /// When it was decided.
     pub at: Timestamp,
-    /// The event.
-    pub event: Arc<Event>,
+    /// Where the record stands that held the delivery.
+    pub record: Origin,
+    /// What the event is called by.
+    pub label: Arc<Label>,
+    /// The event itself, where it goes on.
+    pub event: Option<Arc<Event>>,
     /// To whom.
     pub subscription_id: SubscriptionId,
     /// The definition that the decision speaks of; `None` when there is none.
@@ -117,7 +121,25 @@ pub struct Publication {
     pub headers: Headers,
 }
 
+impl Next {
+    /// Tells whether the event goes on in a record.
+    pub(super) fn has_record(self) -> bool {
+        match self {
+            Self::Delivered | Self::Skipped(_) => false,
+            Self::Retry(..) | Self::Move(..) | Self::DeadLetter(_) => true,
+        }
+    }
+}
+
 impl Ending {
+    /// Returns where the record stands that came to this end.
+    pub fn record(&self) -> &Origin {
+        match self {
+            Self::Delivery(ending) => &ending.record,
+            Self::Unreadable(ending) => &ending.record.origin,
+        }
+    }
+
     /// Returns the records that tell of this ending: where the event goes on, if it does, and the audit record.
     pub fn publications(&self, instance: &str) -> (Option<Publication>, Option<Publication>) {
         match self {
@@ -181,6 +203,10 @@ impl DeliveryEnding {
         failure.is_some_and(|failure| !failure.reason.is_receivers())
     }
 
+    fn event(&self) -> &Event {
+        self.event.as_ref().expect("what goes on has its event with it")
+    }
+
     /// Returns the record in which the delivery goes on.
     fn onward(&self) -> Option<Publication> {
         let (to, due_at, (reason, status)) = match self.next {
@@ -195,27 +221,27 @@ impl DeliveryEnding {
         };
         let carried = Carried {
             subscription: self.subscription_id.clone(),
-            id: Some(self.event.id.clone()),
+            id: Some(self.label.id.clone()),
             trigger: self.trigger,
             attempts: self.attempts,
             due_at,
             first_at: self.first_at,
-            origin: Some(self.event.origin.clone()),
-            source: Some(self.event.source.clone()),
+            origin: Some(self.label.origin.clone()),
+            source: Some(self.event().source.clone()),
             reason,
             status,
             redrives: self.redrives(),
         };
         let end = matches!(self.next, Next::DeadLetter(_))
             .then(|| Obituary { kind: DeadLetterKind::Delivery, error: self.error() });
-        let (key, value, headers) = kept(&self.event.record, self.value);
+        let (key, value, headers) = kept(&self.event().record, self.value);
         let headers = carried.write(&headers, end.as_ref());
         Some(Publication { to, key, value, headers })
     }
 
     /// Returns what the record says of the last attempt; of a first one that is still to be made there is nothing to tell.
     fn earlier(&self) -> (Option<Reason>, Option<u16>) {
-        let carried = Carried::read(&self.event.record.headers).ok();
+        let carried = Carried::read(&self.event().record.headers).ok();
         let carried = carried.filter(|_| self.attempts > 0);
         carried.map_or((None, None), |carried| (carried.reason, carried.status))
     }
@@ -224,7 +250,7 @@ impl DeliveryEnding {
     /// would say it.
     fn redrives(&self) -> u32 {
         match self.trigger {
-            Trigger::Redrive => headers::redrives(&self.event.record.headers),
+            Trigger::Redrive => headers::redrives(&self.event().record.headers),
             Trigger::Event | Trigger::Test | Trigger::Replay => 0,
         }
     }

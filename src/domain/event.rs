@@ -74,24 +74,31 @@ fn base32_of_sha256(text: &str) -> String {
     out
 }
 
-/// One decoded event, shared by all its deliveries.
-pub struct Event {
-    /// The record it came in, as it came.
-    pub record: Record,
-    /// How it was read, and is read again wherever its record is moved.
-    pub source: Arc<Source>,
+/// What an event is called by. It is all that is told of one that was delivered, and outlives what the event says.
+#[derive(Debug)]
+pub struct Label {
     /// Where the event was produced; for a retry that is not where its record stands now.
     pub origin: Origin,
     /// Its id.
     pub id: EventId,
     /// Its type, dot-separated.
     pub event_type: Box<str>,
+    /// The tenant it belongs to.
+    pub tenant: Option<Arc<str>>,
+}
+
+/// One decoded event, shared by all its deliveries.
+pub struct Event {
+    /// The record it came in, as it came.
+    pub record: Record,
+    /// How it was read, and is read again wherever its record is moved.
+    pub source: Arc<Source>,
+    /// What it is called by.
+    pub label: Arc<Label>,
     /// When it happened, RFC 3339 as the producer wrote it, else the record's time.
     pub time: Box<str>,
     /// The version of the producer's envelope, `1.0` where none is given.
     pub version: Box<str>,
-    /// The tenant it belongs to.
-    pub tenant: Option<Arc<str>>,
     /// Its data: one JSON value, byte for byte as produced where the producer wrote JSON.
     pub data: Bytes,
     /// What it said as a CloudEvent, if it came as one.
@@ -112,12 +119,9 @@ impl Event {
         Self {
             record,
             source,
-            origin,
-            id,
-            event_type,
+            label: Arc::new(Label { origin, id, event_type, tenant }),
             time,
             version,
-            tenant,
             data,
             cloud,
             first_body: OnceLock::new(),
@@ -130,17 +134,17 @@ impl Event {
 pub struct Attributes {
     /// See [`Event::source`].
     pub source: Arc<Source>,
-    /// See [`Event::origin`].
+    /// See [`Label::origin`].
     pub origin: Origin,
-    /// See [`Event::id`].
+    /// See [`Label::id`].
     pub id: EventId,
-    /// See [`Event::event_type`].
+    /// See [`Label::event_type`].
     pub event_type: Box<str>,
     /// See [`Event::time`]; `None` where the record gives none.
     pub time: Option<Box<str>>,
     /// See [`Event::version`]; `None` where the record gives none.
     pub version: Option<Box<str>>,
-    /// See [`Event::tenant`].
+    /// See [`Label::tenant`].
     pub tenant: Option<Arc<str>>,
     /// See [`Event::data`].
     pub data: Bytes,
@@ -151,7 +155,8 @@ pub struct Attributes {
 /// Names the event and hides what it says.
 impl fmt::Debug for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Event({} {} from {})", self.id, self.event_type, self.origin)
+        let Label { id, event_type, origin, .. } = &*self.label;
+        write!(f, "Event({id} {event_type} from {origin})")
     }
 }
 

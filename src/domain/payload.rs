@@ -83,9 +83,9 @@ fn is_header_safe(text: &str) -> bool {
 
 fn envelope(event: &Event, attempt: u32, retries: Retryable) -> Bytes {
     let texts = [
-        ("{\"id\":", event.id.as_str()),
+        ("{\"id\":", event.label.id.as_str()),
         (",\"timestamp\":", &event.time),
-        (",\"event\":", &event.event_type),
+        (",\"event\":", &event.label.event_type),
         (",\"version\":", &event.version),
     ];
     // Names, quotes and the last two fields take less than 128 bytes; only escapes can make the body longer.

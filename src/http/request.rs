@@ -75,10 +75,10 @@ pub(super) fn build(
 
 fn describe(headers: &mut HeaderMap, attempt: &Attempt, content_type: &str) -> Result<(), Failure> {
     let Attempt { event, subscription, number, .. } = attempt;
-    let id = event.id.as_str();
+    let id = event.label.id.as_str();
     headers.insert(CONTENT_TYPE, text(content_type, "the content type")?);
     headers.insert(X_WEBHOOK_ID.clone(), text(id, "the event's id")?);
-    headers.insert(X_WEBHOOK_EVENT.clone(), text(&event.event_type, "the event's type")?);
+    headers.insert(X_WEBHOOK_EVENT.clone(), text(&event.label.event_type, "the event's type")?);
     headers.insert(X_WEBHOOK_ATTEMPT.clone(), HeaderValue::from(*number));
     for (name, value) in payload::headers(event, subscription.payload) {
         headers.insert(own_name(&name)?, text(&value, "an attribute of the event")?);
@@ -93,7 +93,7 @@ fn sign(
     body: &[u8],
 ) -> Result<(), Failure> {
     let signing = &attempt.subscription.signing;
-    let signatures = signing.sign(&attempt.event.id, now, body);
+    let signatures = signing.sign(&attempt.event.label.id, now, body);
     let signatures = signatures.map_err(|error| unbuildable(error.to_string()))?;
     for (name, value) in signatures {
         let known = SIGNATURES.iter().find(|known| known.as_str() == name).cloned();

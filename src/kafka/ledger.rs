@@ -303,6 +303,7 @@ impl Writer {
             let Some((_, ending)) = batch.endings.get_mut(index) else { continue };
             if ending.drop_value() {
                 info!(
+                    record = %ending.record(),
                     "a record was too large for its topic: its dead letter holds the origin only"
                 );
                 any = true;

@@ -117,15 +117,15 @@ impl<'a> Kind<'a> {
 impl Failure {
     fn of(ending: &Ending, kind: Kind) -> Self {
         let (at, origin, error, delivery) = match ending {
-            Ending::Delivery(it) => (it.at, &it.event.origin, it.error(), Some(it)),
+            Ending::Delivery(it) => (it.at, &it.label.origin, it.error(), Some(it)),
             Ending::Unreadable(it) => (it.at, it.origin(), Some(it.error.clone()), None),
         };
         let unread = match ending {
             Ending::Delivery(_) => None,
             Ending::Unreadable(it) => it.delivery.as_deref(),
         };
-        let event = delivery.map(|it| &it.event);
-        let event_id = event.map(|it| &it.id).or(unread.and_then(|it| it.id.as_ref()));
+        let label = delivery.map(|it| &it.label);
+        let event_id = label.map(|it| &it.id).or(unread.and_then(|it| it.id.as_ref()));
         let attempts = delivery.map(|it| it.attempts).or(unread.map(|it| it.attempts));
         let subscription = delivery.and_then(|it| it.subscription.as_ref());
         let next_attempt_at = delivery.and_then(|it| match it.next {
@@ -142,8 +142,8 @@ impl Failure {
             subscription_id: kind.subscription.map(str::to_owned),
             url: subscription.map(|subscription| cut(&subscription.audit_url)),
             event_id: event_id.map(ToString::to_string),
-            event_type: event.map(|event| cut(&event.event_type)),
-            tenant: event.and_then(|event| event.tenant.as_deref()).map(cut),
+            event_type: label.map(|label| cut(&label.event_type)),
+            tenant: label.and_then(|label| label.tenant.as_deref()).map(cut),
             attempt: attempts.unwrap_or(0),
             next_attempt_at,
             source: origin.to_string(),

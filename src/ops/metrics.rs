@@ -85,7 +85,7 @@ metrics! {
     LANES: Gauge("webhooks_lanes", Count, ["state"])
         "Subscriptions that are `active` or `limited` (their rate is used up), and endpoints and origins that are `open` (left alone for a while)"
     BYTES: Gauge("webhooks_record_bytes", Bytes, [])
-        "Bytes of records in hand and of the bodies made of them, until their outcomes are committed"
+        "Bytes of records in hand and of the bodies made of them, until they are delivered or written on"
     BYTES_LIMIT: Gauge("webhooks_record_bytes_limit", Bytes, [])
         "Bytes of records at which no more are taken up: `delivery.max_bytes_in_flight`"
     MEMORY: Gauge("webhooks_resident_memory_bytes", Bytes, [])

@@ -228,7 +228,7 @@ impl Slot {
             self.attempts.saturating_record(attempted.latency.as_micros() as u64);
         }
         if ending.next == Next::Delivered && ending.attempts == 1 {
-            let since = ending.at.duration_since(ending.event.origin.timestamp);
+            let since = ending.at.duration_since(ending.label.origin.timestamp);
             self.arrivals.saturating_record(u64::try_from(since.as_micros()).unwrap_or(0));
         }
     }

@@ -29,7 +29,7 @@ pub struct Load {
     pub queued: usize,
     /// Those, by what they wait for.
     pub waiting: engine::Waiting,
-    /// Bytes of records in hand and of the bodies made of them, until their outcomes are committed.
+    /// Bytes of records in hand and of the bodies made of them, until they are delivered or written on.
     pub bytes: usize,
     /// Subscriptions with something in hand, by what they do.
     pub lanes: LaneCounts,

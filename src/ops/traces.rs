@@ -167,7 +167,7 @@ impl Traces {
 /// Returns what a span says of its attempt, and whether that failed.
 fn describe(attempt: &Attempt, attempted: &Attempted) -> (Vec<KeyValue>, Status) {
     let Attempt { event, subscription, number, .. } = attempt;
-    let origin = &event.origin;
+    let origin = &event.label.origin;
     let mut attributes = vec![
         KeyValue::new("http.request.method", POST),
         text("url.full", &subscription.audit_url),
@@ -179,12 +179,12 @@ fn describe(attempt: &Attempt, attempted: &Attempted) -> (Vec<KeyValue>, Status)
         text("messaging.destination.name", &origin.topic),
         KeyValue::new("messaging.destination.partition.id", origin.partition.to_string()),
         KeyValue::new("messaging.kafka.offset", origin.offset.0),
-        text("messaging.message.id", event.id.as_str()),
-        text("webhooks.event.type", &event.event_type),
+        text("messaging.message.id", event.label.id.as_str()),
+        text("webhooks.event.type", &event.label.event_type),
         text("webhooks.subscription", subscription.id.as_str()),
         KeyValue::new("webhooks.attempt", i64::from(*number)),
     ];
-    attributes.extend(event.tenant.as_deref().map(|tenant| text("webhooks.tenant", tenant)));
+    attributes.extend(event.label.tenant.as_deref().map(|tenant| text("webhooks.tenant", tenant)));
     if *number > 1 {
         attributes.push(KeyValue::new("http.request.resend_count", i64::from(number - 1)));
     }
@@ -218,7 +218,7 @@ fn parent(headers: &Headers) -> Context {
 
 /// The trace of an event that came without one: all its attempts are one trace, whichever instance makes them.
 fn trace_of(event: &Event) -> TraceId {
-    let origin = &event.origin;
+    let origin = &event.label.origin;
     let digest = Sha256::digest(format!("{origin} {}", origin.timestamp));
     let (id, _) = digest.split_first_chunk().expect("a digest has 32 bytes");
     TraceId::from_bytes(*id)

@@ -9,7 +9,7 @@ use kafka_webhooks::domain::engine::{Attempt, Batch, Commit};
 use kafka_webhooks::domain::headers::Carried;
 use kafka_webhooks::domain::outcome::Attempted;
 use kafka_webhooks::domain::progress::{METADATA_MAX, Pending, PendingSet};
-use kafka_webhooks::domain::record::{NextOffset, Offset, Record, TopicPartition};
+use kafka_webhooks::domain::record::{NextOffset, Offset, Origin, Record, TopicPartition};
 use kafka_webhooks::domain::subscription::{Subscription, SubscriptionId};
 
 use crate::cluster::Cluster;
@@ -40,7 +40,7 @@ impl Ledger {
     pub fn check_attempt(&self, attempt: &Attempt, now: Timestamp) {
         let (event, to) = (&attempt.event, attempt.subscription.id.as_str());
         if let Ok(carried) = Carried::read(&event.record.headers) {
-            let due = self.due.get(&(event.id.to_string(), to.to_owned()));
+            let due = self.due.get(&(event.label.id.to_string(), to.to_owned()));
             let due = due.expect("what is in a tier was told until when");
             assert!(*due <= now, "early: {event:?} to {to} is due at {due}, it is {now}");
             assert_eq!(carried.attempts + 1, attempt.number, "the count of attempts is wrong");
@@ -52,7 +52,7 @@ impl Ledger {
     /// is excused: nothing can tell it in time.
     pub fn check_repeat(&self, attempt: &Attempt) {
         let (event, to) = (&attempt.event, attempt.subscription.id.as_str());
-        let attempt = (event.id.to_string(), to.to_owned(), attempt.number);
+        let attempt = (event.label.id.to_string(), to.to_owned(), attempt.number);
         assert!(!self.recorded.contains(&attempt), "repeated though recorded: {attempt:?}");
     }
 
@@ -63,7 +63,7 @@ impl Ledger {
                 Ending::Delivery(ending) => self.end(ending),
                 Ending::Unreadable(ending) => {
                     let to = ending.delivery.as_ref().map(|it| it.subscription.as_str());
-                    let place = place(&ending.record, to.unwrap_or_default());
+                    let place = place(&ending.record.origin, to.unwrap_or_default());
                     assert!(self.settled.insert(place), "an unreadable record was told of twice");
                 }
             }
@@ -75,7 +75,7 @@ impl Ledger {
 
     fn end(&mut self, ending: &DeliveryEnding) {
         let to = ending.subscription_id.as_str();
-        let place = place(&ending.event.record, to);
+        let place = place(&ending.record, to);
         assert!(self.settled.insert(place.clone()), "an outcome was recorded twice: {place:?}");
         let is_2xx = |attempted: &Attempted| {
             attempted.end.as_ref().is_ok_and(|answer| (200..300).contains(&answer.status))
@@ -83,7 +83,7 @@ impl Ledger {
         let was_taken = ending.attempted.as_ref().is_some_and(is_2xx);
         let is_delivered = matches!(ending.next, Next::Delivered);
         assert_eq!(is_delivered, was_taken, "delivered is what was answered 2xx: {place:?}");
-        let event = ending.event.id.to_string();
+        let event = ending.label.id.to_string();
         if ending.attempted.is_some() {
             self.recorded.insert((event.clone(), to.to_owned(), ending.attempts));
         }
@@ -116,7 +116,7 @@ impl Ledger {
             }
             for to in owed {
                 if !is_pending(&pending, offset, to) {
-                    let place = place(record, to.id.as_str());
+                    let place = place(&record.origin, to.id.as_str());
                     assert!(
                         self.settled.contains(&place),
                         "the commit {commit:?} passes {place:?}, which is not settled"
@@ -131,11 +131,11 @@ impl Ledger {
         for name in cluster.partitions() {
             for record in cluster.log(&name) {
                 for to in owed(record, targets) {
-                    let place = place(record, to.id.as_str());
+                    let place = place(&record.origin, to.id.as_str());
                     assert!(self.settled.contains(&place), "lost: {place:?}");
                 }
                 if record.value.is_some() && event_type(record).is_none() {
-                    let place = place(record, "");
+                    let place = place(&record.origin, "");
                     assert!(
                         self.settled.contains(&place),
                         "an unreadable record is lost: {place:?}"
@@ -185,10 +185,9 @@ fn is_pending(pending: &PendingSet, offset: Offset, to: &Subscription) -> bool {
     }
 }
 
-fn place(record: &Record, to: &str) -> Place {
-    let name =
-        TopicPartition { topic: record.origin.topic.clone(), partition: record.origin.partition };
-    (name, record.origin.offset, to.to_owned())
+fn place(record: &Origin, to: &str) -> Place {
+    let name = TopicPartition { topic: record.topic.clone(), partition: record.partition };
+    (name, record.offset, to.to_owned())
 }
 
 /// Names a subscription for the receivers.

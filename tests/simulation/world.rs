@@ -455,7 +455,7 @@ impl World {
                 self.ledger.check_repeat(&attempt);
             }
             let to = &attempt.subscription;
-            let key = (attempt.event.id.to_string(), to.id.to_string(), attempt.number);
+            let key = (attempt.event.label.id.to_string(), to.id.to_string(), attempt.number);
             let made = self.requests.entry(key).or_default();
             *made += 1;
             self.summary.requests += 1;

@@ -119,6 +119,6 @@ impl Scan {
             Subject::Delivery(carried) => self.decoder.delivery(record, carried, origin)?,
             Subject::Record => self.decoder.event(record, origin)?,
         };
-        Ok(event.is_ok_and(|event| pattern.matches(&event.event_type)))
+        Ok(event.is_ok_and(|event| pattern.matches(&event.label.event_type)))
     }
 }

@@ -54,7 +54,7 @@ fn find(
     }
     // What can't be read has no id.
     Ok(match decoder.event(record, &origin)? {
-        Ok(event) if subject.is_event(&event.id) => {
+        Ok(event) if subject.is_event(&event.label.id) => {
             story.add_event(&event);
             true
         }

@@ -51,8 +51,8 @@ fn summary_of(source: &Source, record: Record, translation: Option<Translation>)
         Err((_, reason)) => format!("unreadable: {reason}"),
         Ok(event) => {
             let data = String::from_utf8_lossy(&event.data).into_owned();
-            let tenant = event.tenant.as_deref().unwrap_or("-");
-            format!("{} {} {} {tenant} {data}", event.id, event.event_type, event.time)
+            let tenant = event.label.tenant.as_deref().unwrap_or("-");
+            format!("{} {} {} {tenant} {data}", event.label.id, event.label.event_type, event.time)
         }
     }
 }
@@ -219,7 +219,7 @@ fn a_moved_event_keeps_its_first_identity() {
     let identity = Identity { origin, id: Some(EventId::new("evt_1")) };
     let source = Arc::new(source(Format::Envelope));
     let event = decode(&source, moved, None, identity).expect("it reads");
-    assert_eq!((event.id.as_str(), &*event.origin.topic), ("evt_1", "first"));
+    assert_eq!((event.label.id.as_str(), &*event.label.origin.topic), ("evt_1", "first"));
     assert_eq!(&*event.record.origin.topic, "orders");
 }
 
@@ -261,7 +261,7 @@ proptest! {
                 if let Ok(event) = read {
                     // Text in a string takes six bytes for one at most.
                     prop_assert!(event.data.len() <= 6 * value.len() + 4);
-                    prop_assert!(event.event_type.len() <= TYPE_MAX);
+                    prop_assert!(event.label.event_type.len() <= TYPE_MAX);
                     for payload in PAYLOADS {
                         payload::body(&event, payload, 1, Retryable::Retryable);
                         payload::headers(&event, payload);

@@ -37,9 +37,12 @@ pub(crate) fn attempted(next: Next, end: Result<Answer, Failure>) -> DeliveryEnd
         "secret": "hunter2",
         "headers": {"x-key": "hunter2"},
     });
+    let event = event(&[("x-key", "hunter2")]);
     DeliveryEnding {
         at: at("2025-01-15T10:30:01.123Z"),
-        event: event(&[("x-key", "hunter2")]),
+        record: event.record.origin.clone(),
+        label: event.label.clone(),
+        event: Some(event),
         subscription_id: id("crm"),
         subscription: Some(subscription("crm", &definition)),
         trigger: Trigger::Event,
@@ -170,7 +173,7 @@ fn a_moved_delivery_keeps_what_its_last_attempt_came_to_and_is_not_told_of() {
         ("x-key", "hunter2"),
     ]);
     let first_at = Some(at("2025-01-15T10:30:01Z"));
-    let ending = DeliveryEnding { event: came, attempts: 2, first_at, ..decided(next) };
+    let ending = DeliveryEnding { event: Some(came), attempts: 2, first_at, ..decided(next) };
     let expect = [
         &format!("Tier(TierIndex(2)) k1 {VALUE}"),
         "x-key: hunter2",
@@ -248,7 +251,7 @@ fn a_delivery_given_up_without_an_attempt_has_neither_status_nor_error() {
 #[test]
 fn how_often_a_delivery_was_redriven_travels_on_and_no_event_says_it() {
     let onward = |trigger, next| {
-        let event = event(&[("webhooks-redrives", "2")]);
+        let event = Some(event(&[("webhooks-redrives", "2")]));
         let ending = DeliveryEnding { trigger, event, ..attempted(next, answer(503, "busy")) };
         let (onward, _) = delivery(ending).publications("a");
         let headers = onward.expect("it goes on").headers;

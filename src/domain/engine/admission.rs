@@ -75,7 +75,6 @@ struct Admission<'a> {
     delayed_so_far: &'a mut u64,
     gathering: &'a mut Gathering,
     counts: &'a mut Counts,
-    bytes: &'a mut usize,
 }
 
 impl Engine {
@@ -115,7 +114,6 @@ impl Engine {
             delayed_so_far: &mut self.delayed_so_far,
             gathering: &mut self.gathering,
             counts: &mut self.counts,
-            bytes: &mut self.bytes,
         };
         admission.head(partition);
         admission.fan_out(partition);
@@ -194,7 +192,7 @@ impl Admission<'_> {
 
     fn hold(&mut self, partition: &mut Partition, bytes: usize) {
         partition.bytes += bytes;
-        *self.bytes += bytes;
+        self.gathering.hold(bytes);
     }
 
     fn event(
@@ -205,8 +203,13 @@ impl Admission<'_> {
         bytes: usize,
     ) {
         let mut targets = Vec::new();
-        let topic = &event.origin.topic;
-        self.registry.matching(topic, &event.event_type, event.tenant.as_deref(), &mut targets);
+        let topic = &event.label.origin.topic;
+        self.registry.matching(
+            topic,
+            &event.label.event_type,
+            event.label.tenant.as_deref(),
+            &mut targets,
+        );
         let plan = partition.window.plan(offset);
         targets.retain(|target| plan.needs(target.hash) && !self.statuses.is_disabled(target));
         self.filter(&event, &mut targets);
@@ -365,7 +368,8 @@ impl Admission<'_> {
         let error = reason.0.into();
         let ending =
             UnreadableRecord { at: self.now, record, delivery, error, value: Value::Whole };
-        let freed = partition.settle(seq, FLOOR, bytes);
-        self.gathering.push(self.id, Ending::Unreadable(Box::new(ending)), freed);
+        partition.settle(seq, FLOOR, bytes);
+        self.gathering.push(self.id, Ending::Unreadable(Box::new(ending)));
+        self.gathering.free_later(self.id, bytes);
     }
 }

@@ -12,6 +12,7 @@ use crate::domain::ending::{DeliveryEnding, Ending, Next, Value};
 use crate::domain::event::Event;
 use crate::domain::outcome::{Attempted, Failure, Reason, Verdict};
 use crate::domain::payload::Retryable;
+use crate::domain::progress::Settled;
 use crate::domain::subscription::{Activity, Subscription};
 use crate::domain::tiers;
 
@@ -194,7 +195,9 @@ impl Delivery {
     ) {
         let ending = DeliveryEnding {
             at: now,
-            event: self.event,
+            record: self.event.record.origin.clone(),
+            label: self.event.label.clone(),
+            event: next.has_record().then_some(self.event),
             subscription_id: self.subscription,
             subscription,
             trigger: self.trigger,
@@ -205,7 +208,12 @@ impl Delivery {
             next,
             value: Value::Whole,
         };
-        let freed = partition.settle(self.seq, self.hash, self.bytes);
-        gathering.push(self.partition, Ending::Delivery(Box::new(ending)), freed);
+        match partition.settle(self.seq, self.hash, self.bytes) {
+            Settled::Delivery => {}
+            // Nobody has the record any more.
+            Settled::Only if ending.event.is_none() => gathering.free(self.bytes),
+            Settled::Only | Settled::Last => gathering.free_later(self.partition, self.bytes),
+        }
+        gathering.push(self.partition, Ending::Delivery(Box::new(ending)));
     }
 }

@@ -101,12 +101,14 @@ pub struct Commit {
     pub metadata: String,
 }
 
-/// The endings that wait for their batch, and what is known of the one on its way.
+/// The endings that wait for their batch, what is known of the one on its way, and the bytes that are held until then.
 #[derive(Debug, Default)]
 pub(super) struct Gathering {
     endings: Vec<(PartitionId, Ending)>,
     statuses: Vec<Telling>,
-    /// Bytes that are free once what is gathered has been committed.
+    /// Bytes of the records in hand and of the bodies made of them.
+    held: usize,
+    /// Those of them that are free once what is gathered has been committed.
     bytes: Vec<(PartitionId, usize)>,
     /// The partitions of the batch that is on its way; `None` when there is none.
     on_its_way: Option<Vec<PartitionId>>,
@@ -119,10 +121,9 @@ pub(super) struct Gathering {
 }
 
 impl Gathering {
-    /// Gathers an ending, and the bytes that its commit frees.
-    pub(super) fn push(&mut self, id: PartitionId, ending: Ending, frees: usize) {
+    /// Gathers an ending.
+    pub(super) fn push(&mut self, id: PartitionId, ending: Ending) {
         self.endings.push((id, ending));
-        self.free_later(id, frees);
     }
 
     /// Gathers what the status topic is to say of a subscription.
@@ -152,7 +153,23 @@ impl Gathering {
         self.on_its_way.is_some() || !self.endings.is_empty()
     }
 
-    fn free_later(&mut self, id: PartitionId, bytes: usize) {
+    /// Returns the bytes that are held.
+    pub(super) fn held(&self) -> usize {
+        self.held
+    }
+
+    /// Holds the bytes of a record that is taken up.
+    pub(super) fn hold(&mut self, bytes: usize) {
+        self.held += bytes;
+    }
+
+    /// Frees bytes that nobody holds any more.
+    pub(super) fn free(&mut self, bytes: usize) {
+        self.held -= bytes;
+    }
+
+    /// Frees bytes of a partition's endings once these are committed.
+    pub(super) fn free_later(&mut self, id: PartitionId, bytes: usize) {
         match self.bytes.iter_mut().find(|(other, _)| *other == id) {
             Some((_, sum)) => *sum += bytes,
             None => self.bytes.push((id, bytes)),
@@ -165,14 +182,15 @@ impl Gathering {
         on_its_way || self.endings.iter().any(|(other, _)| *other == id)
     }
 
-    /// Forgets what was gathered for a partition, and returns how many endings and bytes that were.
-    pub(super) fn drop_partition(&mut self, id: PartitionId) -> (usize, usize) {
+    /// Forgets what was gathered for a partition, and returns how many endings that were.
+    pub(super) fn drop_partition(&mut self, id: PartitionId) -> usize {
         let before = self.endings.len();
         self.endings.retain(|(other, _)| *other != id);
         self.statuses.retain(|telling| telling.owner != id);
         let bytes = self.bytes.iter().find(|(other, _)| *other == id).map_or(0, |(_, sum)| *sum);
         self.bytes.retain(|(other, _)| *other != id);
-        (before - self.endings.len(), bytes)
+        self.free(bytes);
+        before - self.endings.len()
     }
 }
 
@@ -206,7 +224,7 @@ impl Engine {
         assert!(concerned.is_some(), "a batch was committed that wasn't on its way");
         self.gathering.aborts = 0;
         self.gathering.not_before = None;
-        self.bytes -= batch.bytes.iter().map(|(_, bytes)| bytes).sum::<usize>();
+        self.gathering.free(batch.bytes.iter().map(|(_, bytes)| bytes).sum());
     }
 
     /// Takes back the batch on its way, of which nothing was committed.
@@ -234,7 +252,7 @@ impl Engine {
             if self.partitions.contains_key(&id) {
                 self.gathering.free_later(id, bytes);
             } else {
-                self.bytes -= bytes;
+                self.gathering.free(bytes);
             }
         }
         let wait = BACKOFF.saturating_mul(1 << self.gathering.aborts.min(16)).min(BACKOFF_MAX);

@@ -146,8 +146,6 @@ pub struct Engine {
     delayed: BinaryHeap<Delayed>,
     delayed_so_far: u64,
     gathering: Gathering,
-    /// Bytes of the records in hand and of the bodies made of them, until their endings are committed.
-    bytes: usize,
     /// When full partitions are looked at again.
     next_look: Timestamp,
     last_partition: u64,
@@ -171,7 +169,6 @@ impl Engine {
             delayed: BinaryHeap::new(),
             delayed_so_far: 0,
             gathering: Gathering::default(),
-            bytes: 0,
             next_look: Timestamp::MIN,
             last_partition: 0,
             last_attempt: 0,
@@ -244,7 +241,7 @@ impl Engine {
     }
 
     fn is_short_of_bytes(&self) -> bool {
-        self.bytes >= self.policy.max_bytes_in_flight
+        self.gathering.held() >= self.policy.max_bytes_in_flight
     }
 
     /// Returns the first offset of a partition that wasn't taken up.
@@ -305,9 +302,9 @@ impl Engine {
     pub fn abandon(&mut self, id: PartitionId) {
         self.revoke(id);
         let Some(partition) = self.partitions.remove(&id) else { return };
-        let (endings, bytes) = self.gathering.drop_partition(id);
+        let endings = self.gathering.drop_partition(id);
         self.counts.stale += endings as u64;
-        self.bytes -= partition.bytes + bytes;
+        self.gathering.free(partition.bytes);
         let gone: Vec<_> = self.air.extract_if(|_, delivery| delivery.partition == id).collect();
         for (_, delivery) in gone {
             self.lanes.abandoned(&delivery);
@@ -322,7 +319,7 @@ impl Engine {
         let (id, _) = self.partitions.iter().find(|(id, partition)| released(id, partition))?;
         let id = *id;
         let partition = self.partitions.remove(&id).expect("it was just found");
-        self.bytes -= partition.bytes;
+        self.gathering.free(partition.bytes);
         Some(id)
     }
 
@@ -393,7 +390,7 @@ impl Engine {
 
     /// Returns the bytes of records in hand and of the bodies made of them.
     pub fn bytes(&self) -> usize {
-        self.bytes
+        self.gathering.held()
     }
 
     /// Returns how far each partition in hand is.

@@ -169,16 +169,14 @@ impl Partition {
         self.role == Role::Audit && matches!(self.phase, Phase::Active)
     }
 
-    /// Settles one delivery of a record of this many bytes, and returns the bytes that are free with it.
-    pub(super) fn settle(&mut self, seq: Seq, hash: SubscriptionHash, bytes: usize) -> usize {
+    /// Settles one delivery of a record of this many bytes.
+    pub(super) fn settle(&mut self, seq: Seq, hash: SubscriptionHash, bytes: usize) -> Settled {
         self.dirty = true;
-        match self.window.settle(seq, hash) {
-            Settled::Delivery => 0,
-            Settled::Record => {
-                self.bytes -= bytes;
-                bytes
-            }
+        let settled = self.window.settle(seq, hash);
+        if settled != Settled::Delivery {
+            self.bytes -= bytes;
         }
+        settled
     }
 
     /// Tells whether a schema has to say what a record holds before it is taken up.

@@ -72,11 +72,11 @@ impl<'e> Values<'e> {
     fn value(&self, name: &str) -> Option<CowVal<'_, '_>> {
         let event = self.event;
         Some(match name {
-            "id" => text(event.id.as_str()),
-            "type" => text(&event.event_type),
+            "id" => text(event.label.id.as_str()),
+            "type" => text(&event.label.event_type),
             "time" => text(&event.time),
-            "tenant" => event.tenant.as_deref().map_or(CowVal::Borrowed(&NULL), text),
-            "topic" => text(&event.origin.topic),
+            "tenant" => event.label.tenant.as_deref().map_or(CowVal::Borrowed(&NULL), text),
+            "topic" => text(&event.label.origin.topic),
             "key" => match event.record.key.as_deref() {
                 None => CowVal::Borrowed(&NULL),
                 Some(key) => match std::str::from_utf8(key) {

@@ -197,10 +197,10 @@ impl Story {
 
     /// Adds the event itself, found in its topic.
     pub fn add_event(&mut self, event: &Event) {
-        self.event_id = Some(event.id.to_string());
-        self.event_type = Some(event.event_type.to_string());
-        self.tenant = event.tenant.as_deref().map(str::to_owned);
-        self.add_source(&event.origin);
+        self.event_id = Some(event.label.id.to_string());
+        self.event_type = Some(event.label.event_type.to_string());
+        self.tenant = event.label.tenant.as_deref().map(str::to_owned);
+        self.add_source(&event.label.origin);
     }
 
     /// Adds a place at which it was produced.

@@ -46,7 +46,9 @@ pub enum Settled {
     /// Others of the record are still open.
     Delivery,
     /// It was the last: the record is done.
-    Record,
+    Last,
+    /// It was the record's only one, which is done with it.
+    Only,
 }
 
 #[derive(Debug)]
@@ -177,34 +179,40 @@ impl Window {
             panic!("a record was closed in state {:?}", slot.state);
         };
         *cursor = None;
-        if listed.is_empty() { self.finish(seq) } else { Settled::Delivery }
+        if listed.is_empty() {
+            self.finish(seq);
+            return Settled::Last;
+        }
+        Settled::Delivery
     }
 
     /// Settles one delivery.
     pub fn settle(&mut self, seq: Seq, hash: SubscriptionHash) -> Settled {
         let slot = self.slot(seq);
         let over = match &mut slot.state {
-            State::Sole => true,
+            State::Sole => Some(Settled::Only),
             State::Settled => panic!("a delivery of offset {} was settled twice", slot.offset.0),
             State::Fan(listed, cursor) => {
                 let at = listed.iter().position(|other| *other == hash);
                 listed.swap_remove(at.expect("a delivery is settled once, after it was added"));
-                let over = listed.is_empty() && cursor.is_none();
+                let is_last = listed.is_empty() && cursor.is_none();
                 self.uncount(hash);
-                over
+                is_last.then_some(Settled::Last)
             }
         };
-        if over { self.finish(seq) } else { Settled::Delivery }
+        if over.is_some() {
+            self.finish(seq);
+        }
+        over.unwrap_or(Settled::Delivery)
     }
 
-    fn finish(&mut self, seq: Seq) -> Settled {
+    fn finish(&mut self, seq: Seq) {
         let slot = self.slot(seq);
         slot.state = State::Settled;
         let was_wider = slot.is_wider;
         self.wider -= usize::from(was_wider);
         self.unsettled -= 1;
         self.pop_settled();
-        Settled::Record
     }
 
     /// Returns the first offset that is not settled: what may be committed.

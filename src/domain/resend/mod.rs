@@ -43,8 +43,8 @@ impl Resend {
     /// Makes the delivery of an event to a subscription, as if the event had just come.
     pub fn of_event(event: &Event, to: &SubscriptionId, trigger: Trigger, redrives: u32) -> Self {
         let carried = Carried {
-            id: Some(event.id.clone()),
-            origin: Some(event.origin.clone()),
+            id: Some(event.label.id.clone()),
+            origin: Some(event.label.origin.clone()),
             source: Some(event.source.clone()),
             redrives,
             ..Carried::due_now(to.clone(), trigger)

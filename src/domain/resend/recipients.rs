@@ -82,8 +82,8 @@ impl Recipients {
     /// Finds those that want an event.
     pub fn wanting(&self, event: &Event) -> Wanted {
         let mut wanted = Wanted::default();
-        let (topic, tenant) = (&event.origin.topic, event.tenant.as_deref());
-        self.fit.matching(topic, &event.event_type, tenant, &mut wanted.by);
+        let (topic, tenant) = (&event.label.origin.topic, event.label.tenant.as_deref());
+        self.fit.matching(topic, &event.label.event_type, tenant, &mut wanted.by);
         let values = Values::of(event);
         let Wanted { by, filtered, filter_errors } = &mut wanted;
         by.retain(|subscription| match subscription.admits(&values) {

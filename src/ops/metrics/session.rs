@@ -69,7 +69,7 @@ impl Metrics {
             self.lane_wait.record(waited);
         }
         if ending.next == Next::Delivered && ending.attempts == 1 {
-            let since = ending.at.duration_since(ending.event.origin.timestamp);
+            let since = ending.at.duration_since(ending.label.origin.timestamp);
             self.event_to_delivery.record(since.as_secs_f64().max(0.0));
         }
     }

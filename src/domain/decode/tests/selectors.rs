@@ -90,10 +90,10 @@ fn selected(
     let event = decode(&source, record, translation, identity);
     let event = event.map_err(|(_, unreadable)| unreadable.0)?;
     let found = match attribute {
-        "event_type" => &*event.event_type,
-        "event_id" => event.id.as_str(),
+        "event_type" => &*event.label.event_type,
+        "event_id" => event.label.id.as_str(),
         "event_time" => &*event.time,
-        _ => event.tenant.as_deref().unwrap_or("(none)"),
+        _ => event.label.tenant.as_deref().unwrap_or("(none)"),
     };
     Ok(found.to_owned())
 }

@@ -31,7 +31,7 @@ fn lanes_are_served_in_turn_and_each_in_its_order() {
         rig.event(orders, offset, event_type);
     }
     let events: Vec<_> =
-        rig.attempts().iter().map(|attempt| attempt.event.id.to_string()).collect();
+        rig.attempts().iter().map(|attempt| attempt.event.label.id.to_string()).collect();
     assert_eq!(events, ["e100", "e103", "e101", "e104", "e102"]);
 }
 
@@ -83,25 +83,40 @@ fn a_limit_that_changes_counts_from_the_next_delivery_on() {
     assert_eq!(told(&rig.attempts()), ["e101 to crm #1", "e102 to crm #1"]);
 }
 
-#[test]
-fn bytes_stop_the_intake_until_their_commit() {
-    let value = r#"{"id":"e100","event":"a","data":"hunter2"}"#;
-    let with_body = 2 * value.len();
-    let two_records = Policy { max_bytes_in_flight: 2 * with_body, ..policy() };
+/// The bytes of an event as the rig writes it, and of its body.
+const WITH_BODY: usize = 2 * r#"{"id":"e100","event":"a","data":"hunter2"}"#.len();
+
+/// A rig with room for the bytes of two events, both of which are in the air.
+fn full_of_bytes() -> (Rig, PartitionId, Vec<Attempt>) {
+    let two_records = Policy { max_bytes_in_flight: 2 * WITH_BODY, ..policy() };
     let mut rig = Rig::with(two_records, &crm());
     let orders = rig.orders();
     rig.event(orders, 100, "a");
     rig.event(orders, 101, "a");
     assert!(!rig.engine.has_room(orders), "the budget is used up");
     let attempts = rig.attempts();
+    (rig, orders, attempts)
+}
+
+#[test]
+fn bytes_stop_the_intake_until_their_delivery() {
+    let (mut rig, orders, attempts) = full_of_bytes();
     assert!(!rig.engine.has_room(orders), "what is in the air holds its bytes");
     rig.answer(&attempts[0], 200);
+    assert!(rig.engine.has_room(orders), "of what was delivered nothing more is written");
+    assert_eq!(rig.engine.bytes(), WITH_BODY);
+}
+
+#[test]
+fn bytes_of_what_goes_on_stop_the_intake_until_their_commit() {
+    let (mut rig, orders, attempts) = full_of_bytes();
+    rig.answer(&attempts[0], 500);
     assert!(!rig.engine.has_room(orders), "what isn't written holds its bytes");
     let batch = rig.batch();
     assert!(!rig.engine.has_room(orders), "what isn't committed holds its bytes");
     rig.engine.batch_committed(&batch);
     assert!(rig.engine.has_room(orders));
-    assert_eq!(rig.engine.bytes(), with_body);
+    assert_eq!(rig.engine.bytes(), WITH_BODY);
 }
 
 #[test]

@@ -190,7 +190,7 @@ fn due(due: Timestamp) -> Carried {
 /// Tells attempts as `<event> to <subscription> #<number>`.
 fn told(attempts: &[Attempt]) -> Vec<String> {
     let tell = |attempt: &Attempt| {
-        format!("{} to {} #{}", attempt.event.id, attempt.subscription.id, attempt.number)
+        format!("{} to {} #{}", attempt.event.label.id, attempt.subscription.id, attempt.number)
     };
     attempts.iter().map(tell).collect()
 }
@@ -212,7 +212,7 @@ fn endings(batch: &Batch) -> Vec<String> {
                 }
                 (_, None) => unreachable!("only a move is no decision"),
             };
-            format!("{} to {}: {next}", ending.event.id, ending.subscription_id)
+            format!("{} to {}: {next}", ending.label.id, ending.subscription_id)
         }
     };
     batch.endings.iter().map(|(_, ending)| tell(ending)).collect()
