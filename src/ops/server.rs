@@ -20,7 +20,7 @@ use super::health::Health;
 use super::{metrics, page};
 
 /// How often recorded samples are folded, so that they don't pile up when nobody scrapes.
-const UPKEEP: Duration = Duration::from_secs(5);
+const UPKEEP: Duration = Duration::from_secs(1);
 
 #[derive(Clone)]
 struct Ops {
