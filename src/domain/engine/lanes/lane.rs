@@ -10,11 +10,11 @@ use jiff::Timestamp;
 use super::breaker::Pass;
 use super::limit::{Experience, Limit};
 use super::rate::Rate;
-use super::ring::{Order, Party};
+use super::ring::{Order, Party, Ring};
 use super::sites::Sites;
 use crate::domain::engine::{Delivery, PartitionId};
 use crate::domain::outcome::Attempted;
-use crate::domain::subscription::Subscription;
+use crate::domain::subscription::{Subscription, SubscriptionId};
 use crate::domain::tiers;
 
 /// How far one interval between two ends moves the lane's pace.
@@ -117,6 +117,13 @@ impl Lane {
             // What was sent just now counts, or writing a definition again and again would be a way around.
             (Some(rate), Some(limit)) => rate.set(limit),
             (rate, limit) => *rate = limit.map(Rate::new),
+        }
+    }
+
+    /// Takes its place in the ring, if it has something to send and no other place.
+    pub(super) fn take_place(&mut self, ring: &mut Ring, id: &SubscriptionId) {
+        if self.place == Place::Aside && !self.queue.is_empty() {
+            self.place = Place::InTurn(ring.push(id.clone(), &self.party, self.in_flight));
         }
     }
 

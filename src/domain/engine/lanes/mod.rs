@@ -104,8 +104,8 @@ impl Lanes {
             return Some((delivery, until));
         }
         lane.push(delivery, now);
+        lane.take_place(&mut self.ring, &id);
         self.queued += 1;
-        self.offer_turn(&id);
         None
     }
 
@@ -139,7 +139,7 @@ impl Lanes {
             let delivery = lane.queue.pop_front().expect("it isn't empty");
             self.queued -= 1;
             if let Gate::Away(until) = gate {
-                self.offer_turn(&id);
+                lane.take_place(&mut self.ring, &id);
                 self.forget_if_idle(&id);
                 return Some(Turn::Away(delivery, until));
             }
@@ -148,7 +148,7 @@ impl Lanes {
             if let Some(subscription) = &lane.subscription {
                 self.sites.started(&subscription.url);
             }
-            self.offer_turn(&id);
+            lane.take_place(&mut self.ring, &id);
             return Some(Turn::Attempt(delivery));
         }
     }
@@ -165,33 +165,39 @@ impl Lanes {
     ) {
         let Subscription { id, url, .. } = subscription;
         let learnt = self.sites.learn(url, attempted, alone, now);
-        let lane = self.lane(id);
-        lane.learn(attempted, now);
-        if learnt.has_recovered {
-            lane.begin_again();
-        }
-        self.let_go(id, bytes, learnt);
+        self.let_go(id, bytes, |lane| {
+            lane.learn(attempted, now);
+            if learnt.has_recovered {
+                lane.begin_again();
+            }
+        });
+        self.free(learnt);
     }
 
     /// Takes note that a delivery that was taken comes to nothing.
     pub(super) fn abandoned(&mut self, delivery: &Delivery) {
         let Delivery { subscription: id, bytes, .. } = delivery;
         let subscription = self.lane(id).subscription.clone();
-        let learnt = subscription.map(|it| self.sites.abandoned(&it.url));
-        self.let_go(id, *bytes, learnt.unwrap_or_default());
+        self.let_go(id, *bytes, |_| {});
+        if let Some(subscription) = subscription {
+            let learnt = self.sites.abandoned(&subscription.url);
+            self.free(learnt);
+        }
     }
 
-    fn let_go(&mut self, id: &SubscriptionId, bytes: usize, learnt: Learnt) {
+    fn let_go(&mut self, id: &SubscriptionId, bytes: usize, learn: impl FnOnce(&mut Lane)) {
         let lane = self.lanes.get_mut(id).expect("a lane with something in flight exists");
+        learn(lane);
         let before = lane.in_flight;
         lane.ended(bytes);
         if let Place::InTurn(order) = lane.place {
             self.ring.reorder(&lane.party, order, before, lane.in_flight);
         }
         self.ring.ended(&lane.party, 1);
-        self.offer_turn(id);
-        self.forget_if_idle(id);
-        self.free(learnt);
+        lane.take_place(&mut self.ring, id);
+        if lane.is_idle() {
+            self.lanes.remove(id);
+        }
     }
 
     fn free(&mut self, learnt: Learnt) {
@@ -357,9 +363,8 @@ impl Lanes {
     }
 
     fn offer_turn(&mut self, id: &SubscriptionId) {
-        let Some(lane) = self.lanes.get_mut(id) else { return };
-        if lane.place == Place::Aside && !lane.queue.is_empty() {
-            lane.place = Place::InTurn(self.ring.push(id.clone(), &lane.party, lane.in_flight));
+        if let Some(lane) = self.lanes.get_mut(id) {
+            lane.take_place(&mut self.ring, id);
         }
     }
 
