@@ -188,7 +188,7 @@ pub(super) fn of_delivery(ending: &DeliveryEnding, instance: &str) -> Vec<u8> {
         event_type: Some((&*ending.label.event_type).into()),
         tenant: ending.label.tenant.as_deref().map(Cow::Borrowed),
         subscription_id: Some(ending.subscription_id.as_str().into()),
-        url: ending.subscription.as_ref().map(|subscription| (&*subscription.audit_url).into()),
+        url: ending.subscription.as_ref().map(|subscription| subscription.audit_url().into()),
         attempt: ending.attempts,
         status_code: ending.status(),
         latency_ms: ending.attempted.as_ref().map(|attempted| millis(attempted.latency)),

@@ -140,7 +140,7 @@ impl Failure {
             status_code: kind.status,
             error: error.as_deref().map(cut),
             subscription_id: kind.subscription.map(str::to_owned),
-            url: subscription.map(|subscription| cut(&subscription.audit_url)),
+            url: subscription.map(|subscription| cut(subscription.audit_url())),
             event_id: event_id.map(ToString::to_string),
             event_type: label.map(|label| cut(&label.event_type)),
             tenant: label.and_then(|label| label.tenant.as_deref()).map(cut),

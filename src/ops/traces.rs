@@ -170,7 +170,7 @@ fn describe(attempt: &Attempt, attempted: &Attempted) -> (Vec<KeyValue>, Status)
     let origin = &event.label.origin;
     let mut attributes = vec![
         KeyValue::new("http.request.method", POST),
-        text("url.full", &subscription.audit_url),
+        text("url.full", subscription.audit_url()),
         text("server.address", subscription.url.host_str().unwrap_or_default()),
         KeyValue::new("server.port", subscription.url.port_or_known_default().map_or(0, i64::from)),
         KeyValue::new("messaging.system", "kafka"),

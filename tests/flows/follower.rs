@@ -78,7 +78,9 @@ impl Watched {
 
 fn show(change: &Change) -> String {
     match change {
-        Change::Put(it) => format!("put {} {} at {}", it.id, it.audit_url, it.definition_offset.0),
+        Change::Put(it) => {
+            format!("put {} {} at {}", it.id, it.audit_url(), it.definition_offset.0)
+        }
         Change::Invalid { id, offset, reason } => format!("invalid {id} at {}: {reason}", offset.0),
         Change::Removed(id) => format!("removed {id}"),
         Change::Status(id, Some(status)) => format!("status {id} of {}", status.definition_offset),

@@ -93,7 +93,7 @@ fn cells(definition: &Definition) -> [String; 4] {
             let events: Vec<_> = subscription.events.iter().map(|event| event.as_str()).collect();
             let reason = definition.status.as_ref().and_then(|status| status.reason.as_deref());
             let state = reason.map_or(state.to_owned(), |reason| format!("{state}: {reason}"));
-            [id, subscription.audit_url.to_string(), events.join(","), state]
+            [id, subscription.audit_url().to_owned(), events.join(","), state]
         }
         Err(problems) => {
             let document = definition.document();

@@ -74,7 +74,7 @@ impl Statuses {
             is_unhealthy.then(|| Troubled {
                 id,
                 state: told.state,
-                url: Some(&current.audit_url),
+                url: Some(current.audit_url()),
                 reason: told.reason.as_deref(),
                 since: Some(told.since),
             })

@@ -113,8 +113,8 @@ pub struct Subscription {
     pub defined_at: Timestamp,
     /// Where its requests go.
     pub url: Url,
-    /// The URL as it may be shown: without userinfo, query and fragment.
-    pub audit_url: Box<str>,
+    /// The URL as it may be shown, if that is another.
+    pub(in crate::domain) shown_url: Option<Box<str>>,
     /// The event types it wants, 1 to 100 patterns.
     pub events: Vec<EventPattern>,
     /// The topics it wants events of, at most 100; empty is all.
@@ -155,6 +155,11 @@ impl Subscription {
     /// Says when the record that defines it was written.
     pub fn written(self, at: Timestamp) -> Self {
         Self { defined_at: at, ..self }
+    }
+
+    /// Returns the URL as it may be shown: without userinfo, query and fragment.
+    pub fn audit_url(&self) -> &str {
+        self.shown_url.as_deref().unwrap_or(self.url.as_str())
     }
 
     /// Tells whether its filter lets an event through; without one, it lets all.
@@ -215,7 +220,7 @@ impl fmt::Debug for Subscription {
         f.debug_struct("Subscription")
             .field("id", &self.id.as_str())
             .field("definition_offset", &self.definition_offset.0)
-            .field("url", &self.audit_url)
+            .field("url", &self.audit_url())
             .field("events", &self.events)
             .field("topics", &self.topics)
             .field("tenant", &self.tenant)

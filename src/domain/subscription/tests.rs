@@ -103,7 +103,7 @@ fn everything_given_is_kept() {
         }),
     );
     assert_eq!(found.url.as_str(), "http://user:pass@example.com:8080/a?key=1#f");
-    assert_eq!(&*found.audit_url, "http://example.com:8080/a");
+    assert_eq!(found.audit_url(), "http://example.com:8080/a");
     let events: Vec<_> = found.events.iter().map(EventPattern::as_str).collect();
     assert_eq!(events, ["a.*", "b"]);
     assert_eq!((found.state, found.payload), (Activity::Inactive, Payload::Raw));
