@@ -62,6 +62,11 @@ impl EventPattern {
         given.next().is_none()
     }
 
+    /// Tells whether it stands for more than one event type.
+    pub(super) fn has_wildcard(&self) -> bool {
+        self.0.contains('*')
+    }
+
     /// Returns the pattern's steps.
     pub(super) fn segments(&self) -> impl Iterator<Item = Segment<'_>> {
         let mut segments = self.0.split('.').peekable();

@@ -1,20 +1,20 @@
 //! All subscriptions, and an index that finds those an event goes to.
 //!
-//! The cost of a match follows what matches, not what exists: the event's tenant and topic pick at most four tries,
-//! and its type walks down each. An update touches its own entries only. The index is a function of the subscriptions
+//! The cost of a match follows what matches, not what exists: the event's tenant and topic pick at most four sets, and
+//! its type is looked up in each. An update touches its own entries only. The index is a function of the subscriptions
 //! in it, whatever the order they came in.
 
 #[cfg(test)]
 mod tests;
+mod types;
 
 use std::cmp::Ordering;
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
-use super::pattern::Segment;
-use super::subscription::{Activity, Subscription, SubscriptionHash, SubscriptionId};
+use self::types::Types;
+use super::subscription::{Activity, Subscription, SubscriptionId};
 
 /// All subscriptions by id, the active ones indexed by tenant, topic and event type.
 #[derive(Default)]
@@ -27,34 +27,14 @@ pub struct Registry {
     active: usize,
 }
 
-/// The tries of one tenant, or of none.
+/// Subscriptions of one tenant, or of none.
 #[derive(Default)]
 #[cfg_attr(test, derive(PartialEq))]
 struct Topics {
-    /// Of subscriptions to all topics.
-    any: Node,
-    /// Of subscriptions that name the topic.
-    named: FxHashMap<Arc<str>, Node>,
-}
-
-/// A place in a trie of event types, reached over the segments so far.
-#[derive(Default)]
-#[cfg_attr(test, derive(PartialEq))]
-struct Node {
-    /// Where an exact segment leads.
-    exact: FxHashMap<Box<str>, Box<Node>>,
-    /// Where `*` in the middle leads.
-    one: Option<Box<Node>>,
-    /// Subscriptions with a pattern that ends here.
-    here: BTreeSet<Entry>,
-    /// Subscriptions with a pattern that ends in `*` behind here.
-    rest: BTreeSet<Entry>,
-}
-
-/// A subscription in the order of fan-outs. Its hash stands beside it, so that most comparisons end there.
-struct Entry {
-    hash: SubscriptionHash,
-    subscription: Arc<Subscription>,
+    /// Those to all topics.
+    any: Types,
+    /// Those that name the topic.
+    named: FxHashMap<Arc<str>, Types>,
 }
 
 impl Registry {
@@ -138,8 +118,8 @@ impl Registry {
         found.clear();
         let own = tenant.and_then(|tenant| self.by_tenant.get(tenant));
         for topics in [Some(&self.any_tenant), own].into_iter().flatten() {
-            for trie in [Some(&topics.any), topics.named.get(topic)].into_iter().flatten() {
-                trie.collect(event_type, found);
+            for types in [Some(&topics.any), topics.named.get(topic)].into_iter().flatten() {
+                types.collect(event_type, found);
             }
         }
         // Each list came sorted; this sort merges such runs.
@@ -176,100 +156,10 @@ impl Topics {
         }
         for topic in &subscription.topics {
             // A topic listed twice is gone the second time.
-            let Some(trie) = self.named.get_mut(topic) else { continue };
-            trie.remove(subscription);
-            if trie.is_empty() {
+            let Some(types) = self.named.get_mut(topic) else { continue };
+            types.remove(subscription);
+            if types.is_empty() {
                 self.named.remove(topic);
-            }
-        }
-    }
-}
-
-impl Node {
-    fn is_empty(&self) -> bool {
-        self.exact.is_empty() && self.one.is_none() && self.here.is_empty() && self.rest.is_empty()
-    }
-
-    /// Collects from this place on; at least one segment of the event type remains.
-    fn collect(&self, event_type: &str, found: &mut Vec<Arc<Subscription>>) {
-        #[cfg(test)]
-        tests::visited();
-        let subscriptions = |list: &BTreeSet<Entry>, found: &mut Vec<_>| {
-            found.extend(list.iter().map(|entry| entry.subscription.clone()));
-        };
-        subscriptions(&self.rest, found);
-        let (segment, remaining) = match event_type.split_once('.') {
-            Some((segment, remaining)) => (segment, Some(remaining)),
-            None => (event_type, None),
-        };
-        for next in [self.exact.get(segment), self.one.as_ref()].into_iter().flatten() {
-            match remaining {
-                Some(remaining) => next.collect(remaining, found),
-                None => subscriptions(&next.here, found),
-            }
-        }
-    }
-
-    fn add(&mut self, subscription: &Arc<Subscription>) {
-        for pattern in &subscription.events {
-            self.list(pattern.segments()).insert(Entry::of(subscription));
-        }
-    }
-
-    /// Returns the list in which a pattern's subscriptions stand, and makes the way to it.
-    #[expect(
-        clippy::mutable_key_type,
-        reason = "what may change in a subscription is its compiled expression; entries are ordered by hash and id"
-    )]
-    fn list<'a>(&mut self, segments: impl Iterator<Item = Segment<'a>>) -> &mut BTreeSet<Entry> {
-        let mut node = self;
-        for segment in segments {
-            #[cfg(test)]
-            tests::visited();
-            node = match segment {
-                Segment::Exact(name) => node.exact.entry(name.into()).or_default(),
-                Segment::One => node.one.get_or_insert_default(),
-                Segment::Rest => return &mut node.rest,
-            };
-        }
-        &mut node.here
-    }
-
-    fn remove(&mut self, subscription: &Arc<Subscription>) {
-        let entry = Entry::of(subscription);
-        for pattern in &subscription.events {
-            self.remove_entry(&mut pattern.segments(), &entry);
-        }
-    }
-
-    /// Takes an entry out, and nodes empty without it. A pattern listed twice finds nothing the second time.
-    fn remove_entry<'a>(
-        &mut self,
-        segments: &mut impl Iterator<Item = Segment<'a>>,
-        entry: &Entry,
-    ) {
-        #[cfg(test)]
-        tests::visited();
-        match segments.next() {
-            None => {
-                self.here.remove(entry);
-            }
-            Some(Segment::Rest) => {
-                self.rest.remove(entry);
-            }
-            Some(Segment::One) => {
-                let Some(next) = &mut self.one else { return };
-                next.remove_entry(segments, entry);
-                if next.is_empty() {
-                    self.one = None;
-                }
-            }
-            Some(Segment::Exact(name)) => {
-                let Some(next) = self.exact.get_mut(name) else { return };
-                next.remove_entry(segments, entry);
-                if next.is_empty() {
-                    self.exact.remove(name);
-                }
             }
         }
     }
@@ -278,30 +168,3 @@ impl Node {
 fn in_order(a: &Subscription, b: &Subscription) -> Ordering {
     a.hash.cmp(&b.hash).then_with(|| a.id.cmp(&b.id))
 }
-
-impl Entry {
-    fn of(subscription: &Arc<Subscription>) -> Self {
-        Self { hash: subscription.hash, subscription: subscription.clone() }
-    }
-}
-
-impl Ord for Entry {
-    fn cmp(&self, other: &Self) -> Ordering {
-        let by_id = || self.subscription.id.cmp(&other.subscription.id);
-        self.hash.cmp(&other.hash).then_with(by_id)
-    }
-}
-
-impl PartialOrd for Entry {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl PartialEq for Entry {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other) == Ordering::Equal
-    }
-}
-
-impl Eq for Entry {}

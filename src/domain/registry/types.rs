@@ -1,0 +1,238 @@
+//! Subscriptions by the event types that they want.
+//!
+//! Most name a type in full, and are found with one look. Patterns with wildcards stand in a trie of their segments.
+
+use std::cmp::Ordering;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use rustc_hash::FxHashMap;
+
+use super::in_order;
+#[cfg(test)]
+use super::tests::visited;
+use crate::domain::pattern::Segment;
+use crate::domain::subscription::{Subscription, SubscriptionHash};
+
+/// Subscriptions by event type.
+#[derive(Default)]
+#[cfg_attr(test, derive(PartialEq))]
+pub(super) struct Types {
+    /// Of patterns without a wildcard.
+    exact: FxHashMap<Box<str>, List>,
+    /// Of patterns with one.
+    wildcards: Option<Box<Node>>,
+}
+
+/// A place in a trie of patterns, reached over the segments so far.
+#[derive(Default)]
+#[cfg_attr(test, derive(PartialEq))]
+struct Node {
+    /// Where an exact segment leads.
+    exact: FxHashMap<Box<str>, Box<Node>>,
+    /// Where `*` in the middle leads.
+    one: Option<Box<Node>>,
+    /// Subscriptions with a pattern that ends here.
+    here: List,
+    /// Subscriptions with a pattern that ends in `*` behind here.
+    rest: List,
+}
+
+/// Subscriptions in the order of fan-outs. Most lists are short, and of one there are as many as there are subscriptions.
+#[derive(Default)]
+#[cfg_attr(test, derive(PartialEq))]
+enum List {
+    #[default]
+    Empty,
+    One(Entry),
+    Several(BTreeSet<Entry>),
+}
+
+/// A subscription in the order of fan-outs. Its hash stands beside it, so that most comparisons end there.
+struct Entry {
+    hash: SubscriptionHash,
+    subscription: Arc<Subscription>,
+}
+
+impl Types {
+    pub(super) fn is_empty(&self) -> bool {
+        self.exact.is_empty() && self.wildcards.is_none()
+    }
+
+    /// Collects those that want an event type: sorted runs, some of them perhaps twice.
+    pub(super) fn collect(&self, event_type: &str, found: &mut Vec<Arc<Subscription>>) {
+        #[cfg(test)]
+        visited();
+        if let Some(list) = self.exact.get(event_type) {
+            list.collect(found);
+        }
+        if let Some(trie) = &self.wildcards {
+            trie.collect(event_type, found);
+        }
+    }
+
+    pub(super) fn add(&mut self, subscription: &Arc<Subscription>) {
+        for pattern in &subscription.events {
+            #[cfg(test)]
+            visited();
+            let list = if pattern.has_wildcard() {
+                self.wildcards.get_or_insert_default().list(pattern.segments())
+            } else {
+                self.exact.entry(pattern.as_str().into()).or_default()
+            };
+            list.insert(Entry::of(subscription));
+        }
+    }
+
+    /// Takes a subscription out. A pattern that it lists twice is gone the second time.
+    pub(super) fn remove(&mut self, subscription: &Arc<Subscription>) {
+        let entry = Entry::of(subscription);
+        for pattern in &subscription.events {
+            #[cfg(test)]
+            visited();
+            if pattern.has_wildcard() {
+                let Some(trie) = &mut self.wildcards else { continue };
+                trie.remove(&mut pattern.segments(), &entry);
+                if trie.is_empty() {
+                    self.wildcards = None;
+                }
+            } else {
+                let Some(list) = self.exact.get_mut(pattern.as_str()) else { continue };
+                list.remove(&entry);
+                if list.is_empty() {
+                    self.exact.remove(pattern.as_str());
+                }
+            }
+        }
+    }
+}
+
+impl Node {
+    fn is_empty(&self) -> bool {
+        self.exact.is_empty() && self.one.is_none() && self.here.is_empty() && self.rest.is_empty()
+    }
+
+    /// Collects from this place on; at least one segment of the event type remains.
+    fn collect(&self, event_type: &str, found: &mut Vec<Arc<Subscription>>) {
+        #[cfg(test)]
+        visited();
+        self.rest.collect(found);
+        let (segment, remaining) = match event_type.split_once('.') {
+            Some((segment, remaining)) => (segment, Some(remaining)),
+            None => (event_type, None),
+        };
+        for next in [self.exact.get(segment), self.one.as_ref()].into_iter().flatten() {
+            match remaining {
+                Some(remaining) => next.collect(remaining, found),
+                None => next.here.collect(found),
+            }
+        }
+    }
+
+    /// Returns the list in which a pattern's subscriptions stand, and makes the way to it.
+    fn list<'a>(&mut self, segments: impl Iterator<Item = Segment<'a>>) -> &mut List {
+        let mut node = self;
+        for segment in segments {
+            #[cfg(test)]
+            visited();
+            node = match segment {
+                Segment::Exact(name) => node.exact.entry(name.into()).or_default(),
+                Segment::One => node.one.get_or_insert_default(),
+                Segment::Rest => return &mut node.rest,
+            };
+        }
+        &mut node.here
+    }
+
+    /// Takes an entry out, and nodes empty without it.
+    fn remove<'a>(&mut self, segments: &mut impl Iterator<Item = Segment<'a>>, entry: &Entry) {
+        #[cfg(test)]
+        visited();
+        match segments.next() {
+            None => self.here.remove(entry),
+            Some(Segment::Rest) => self.rest.remove(entry),
+            Some(Segment::One) => {
+                let Some(next) = &mut self.one else { return };
+                next.remove(segments, entry);
+                if next.is_empty() {
+                    self.one = None;
+                }
+            }
+            Some(Segment::Exact(name)) => {
+                let Some(next) = self.exact.get_mut(name) else { return };
+                next.remove(segments, entry);
+                if next.is_empty() {
+                    self.exact.remove(name);
+                }
+            }
+        }
+    }
+}
+
+impl List {
+    fn is_empty(&self) -> bool {
+        matches!(self, Self::Empty)
+    }
+
+    fn collect(&self, found: &mut Vec<Arc<Subscription>>) {
+        match self {
+            Self::Empty => {}
+            Self::One(entry) => found.push(entry.subscription.clone()),
+            Self::Several(all) => {
+                found.extend(all.iter().map(|entry| entry.subscription.clone()));
+            }
+        }
+    }
+
+    fn insert(&mut self, entry: Entry) {
+        *self = match std::mem::take(self) {
+            Self::Empty => Self::One(entry),
+            Self::One(other) if other == entry => Self::One(other),
+            Self::One(other) => Self::Several([other, entry].into()),
+            Self::Several(mut all) => {
+                all.insert(entry);
+                Self::Several(all)
+            }
+        };
+    }
+
+    fn remove(&mut self, entry: &Entry) {
+        match self {
+            Self::One(only) if only == entry => *self = Self::Empty,
+            Self::Several(all) => {
+                all.remove(entry);
+                if all.len() == 1 {
+                    *self = all.pop_first().map_or(Self::Empty, Self::One);
+                }
+            }
+            Self::Empty | Self::One(_) => {}
+        }
+    }
+}
+
+impl Entry {
+    fn of(subscription: &Arc<Subscription>) -> Self {
+        Self { hash: subscription.hash, subscription: subscription.clone() }
+    }
+}
+
+impl Ord for Entry {
+    fn cmp(&self, other: &Self) -> Ordering {
+        // The subscription itself is looked at only if hashes are the same.
+        self.hash.cmp(&other.hash).then_with(|| in_order(&self.subscription, &other.subscription))
+    }
+}
+
+impl PartialOrd for Entry {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Entry {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for Entry {}
