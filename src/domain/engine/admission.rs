@@ -294,7 +294,7 @@ impl Admission<'_> {
             first_at: None,
             bytes,
             admitted_at: self.now,
-            waited: None,
+            started_at: None,
         };
         self.queue(partition, delivery, Some(target));
     }
@@ -332,7 +332,7 @@ impl Admission<'_> {
             first_at: carried.first_at,
             bytes,
             admitted_at: self.now,
-            waited: None,
+            started_at: None,
         };
         (delivery, carried.due_at)
     }

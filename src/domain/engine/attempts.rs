@@ -1,6 +1,7 @@
 //! Attempts: which is made next, and what its end means.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -115,7 +116,7 @@ impl Engine {
         subscription: Arc<Subscription>,
         now: Timestamp,
     ) -> Attempt {
-        delivery.waited = Some(tiers::until(now, delivery.admitted_at));
+        delivery.started_at = Some(now);
         self.last_attempt += 1;
         let id = AttemptId(self.last_attempt);
         let number = delivery.attempts + 1;
@@ -140,6 +141,8 @@ impl Engine {
             self.counts.stale += 1;
             return;
         };
+        let took = delivery.started_at.map_or(Duration::ZERO, |at| tiers::until(now, at));
+        self.capacity.ended(attempted.latency, took.saturating_sub(attempted.latency));
         let alone = self.policy.retry.wish_of(&attempted);
         self.lanes.landed(subscription, delivery.bytes, &attempted, alone, now);
         self.partition(delivery.partition).in_air -= 1;
@@ -193,6 +196,7 @@ impl Delivery {
         partition: &mut Partition,
         gathering: &mut Gathering,
     ) {
+        let waited = self.started_at.map(|at| tiers::until(at, self.admitted_at));
         let ending = DeliveryEnding {
             at: now,
             record: self.event.record.origin.clone(),
@@ -203,7 +207,7 @@ impl Delivery {
             trigger: self.trigger,
             attempts: self.attempts,
             first_at: self.first_at,
-            waited: self.waited.filter(|_| attempted.is_some()),
+            waited: waited.filter(|_| attempted.is_some()),
             attempted,
             next,
             value: Value::Whole,

@@ -4,9 +4,11 @@
 //! they are quick, our own threads are what limits the rate, and attempts beyond those they can attend to gain nothing:
 //! they hold connections and memory, and their answers lie waiting for us, which makes quick endpoints look slow.
 //! So the capacity follows the share of their time that those threads are at work, by proportional control: it is
-//! lowered when that share is above a goal, and raised when it is below and the capacity was used up.
+//! lowered when that share is above a goal, and raised when it is below and the capacity was used up. Where others use
+//! the cores too, threads wait for these and not for work; then it is lowered while most attempts wait for them, and not
+//! raised while some do.
 
-use std::ops::RangeInclusive;
+use std::time::Duration;
 
 use super::lanes::Slots;
 
@@ -22,8 +24,13 @@ const LAST: usize = 16;
 /// The share of time at work that is aimed at. It leaves the rest of the program its part of the cores.
 const GOAL: f64 = 0.7;
 
+/// An attempt that waited for us has waited long if that was more than this, and more than this part of what its
+/// endpoint took.
+const LONG: Duration = Duration::from_millis(1);
+const LONG_PART: u32 = 8;
+
 /// By what factor one look changes the capacity, at most: down with care, up at once.
-const STEP: RangeInclusive<f64> = 0.9..=2.0;
+const STEP: (f64, f64) = (0.9, 2.0);
 
 /// See the module.
 #[derive(Debug)]
@@ -33,13 +40,16 @@ pub(super) struct Capacity {
     most: f64,
     /// Whether it was used up since the last look.
     is_reached: bool,
+    /// Attempts that ended since then, and those of them that waited long for us.
+    ended: usize,
+    waited: usize,
 }
 
 impl Capacity {
     /// Begins with what is enough for quick endpoints; there are never more than `most`.
     pub(super) fn new(most: usize) -> Self {
         let most = most as f64;
-        Self { attempts: START.min(most), most, is_reached: false }
+        Self { attempts: START.min(most), most, is_reached: false, ended: 0, waited: 0 }
     }
 
     /// Returns how many attempts may run at once.
@@ -68,13 +78,25 @@ impl Capacity {
         self.is_reached = true;
     }
 
+    /// Takes note of an attempt that ended: how long its endpoint took, and how long it waited for us before and after.
+    pub(super) fn ended(&mut self, latency: Duration, waited: Duration) {
+        self.ended += 1;
+        self.waited += usize::from(waited > LONG.max(latency / LONG_PART));
+    }
+
     /// Takes note of the share of their time, 0 to 1, that the threads were at work since the last look.
     pub(super) fn worked(&mut self, share: f64) {
-        let step = (GOAL / share).clamp(*STEP.start(), *STEP.end());
+        let (down, up) = STEP;
+        let up = match (self.waited, self.ended) {
+            (waited, ended) if waited * 2 > ended => down,
+            (waited, ended) if waited * 8 > ended => 1.0,
+            _ => up,
+        };
+        let step = (GOAL / share).clamp(down, up);
         if step < 1.0 || self.is_reached {
             self.attempts = (self.attempts * step).max(LEAST).min(self.most);
         }
-        self.is_reached = false;
+        (self.is_reached, self.ended, self.waited) = (false, 0, 0);
     }
 }
 
@@ -107,6 +129,29 @@ mod tests {
         look(&mut capacity, 3, |_| 0.0);
         look(&mut capacity, 100, share);
         assert!((270..=290).contains(&capacity.get()), "{}", capacity.get());
+    }
+
+    #[test]
+    fn attempts_that_wait_for_threads_become_fewer_though_these_have_time() {
+        let mut capacity = Capacity::new(1024);
+        let mut look = |latency: u64, waited: u64, times: usize| {
+            for _ in 0..times {
+                capacity.reached();
+                // Of three, two decide.
+                capacity.ended(Duration::from_millis(latency), Duration::ZERO);
+                for _ in 0..2 {
+                    let (latency, waited) = (Duration::from_millis(latency), waited);
+                    capacity.ended(latency, Duration::from_millis(waited));
+                }
+                capacity.worked(0.1);
+            }
+            capacity.get()
+        };
+        assert_eq!(look(50, 6, 3), 1024);
+        assert!((900..930).contains(&look(50, 7, 1)));
+        assert_eq!(look(50, 7, 100), 64);
+        assert_eq!(look(0, 1, 3), 512);
+        assert_eq!(look(0, 2, 100), 64);
     }
 
     #[test]

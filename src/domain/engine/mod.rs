@@ -92,9 +92,9 @@ struct Delivery {
     first_at: Option<Timestamp>,
     /// The bytes of its record, given back when the record is done.
     bytes: usize,
-    /// When it was admitted, and later how long it waited from then until its attempt.
+    /// When it was admitted, and later when its attempt started.
     admitted_at: Timestamp,
-    waited: Option<Duration>,
+    started_at: Option<Timestamp>,
 }
 
 /// How far one partition is.
