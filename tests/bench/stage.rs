@@ -47,7 +47,7 @@ pub struct Stage {
 impl Stage {
     /// Starts both and makes an empty topic of events.
     pub fn new(partitions: usize) -> Self {
-        Self::on(Rc::new(Broker::start()), Rc::new(Receiver::start()), partitions)
+        Self::on(Rc::new(Broker::start_steady()), Rc::new(Receiver::start()), partitions)
     }
 
     /// Makes another empty topic of events, with the same broker and receiver.

@@ -20,9 +20,29 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 /// Any 16 bytes in base64 do; each broker is a cluster of its own.
 const CLUSTER_ID: &str = "a2Fma2Etd2ViaG9va3MtMQ";
 
+/// What memory a broker has.
+#[derive(Clone, Copy)]
+enum Heap {
+    /// Several at once fit beside what a test does.
+    Small,
+    /// As much as Kafka's own start script gives, most of it for what is young: its collector stops everything once in
+    /// ten seconds, not every other, and so isn't what latencies measure.
+    Steady,
+}
+
+impl Heap {
+    fn options(self) -> &'static [&'static str] {
+        match self {
+            Self::Small => &["-Xmx768m"],
+            Self::Steady => &["-Xms1g", "-Xmx1g", "-Xmn640m"],
+        }
+    }
+}
+
 /// A broker of one test; dropping it ends it and removes its data.
 pub struct Broker {
     process: Process,
+    heap: Heap,
     port: u16,
     // After `process`, so that the folder is removed when nothing writes to it any more.
     folder: TempDir,
@@ -31,13 +51,22 @@ pub struct Broker {
 impl Broker {
     /// Starts a broker that is a cluster by itself, and waits until it answers.
     pub fn start() -> Self {
-        let mut broker = Self::node(0, &[free_port()]);
+        Self::alone(Heap::Small)
+    }
+
+    /// Starts one that time is measured with, and waits until it answers.
+    pub fn start_steady() -> Self {
+        Self::alone(Heap::Steady)
+    }
+
+    fn alone(heap: Heap) -> Self {
+        let mut broker = Self::node(0, &[free_port()], heap);
         broker.wait_until_it_answers();
         broker
     }
 
     /// Formats a fresh data folder and starts node `n` of a cluster whose controllers have these ports.
-    fn node(n: usize, controllers: &[u16]) -> Self {
+    fn node(n: usize, controllers: &[u16], heap: Heap) -> Self {
         let folder = tempfile::Builder::new()
             .prefix("kafka-webhooks-broker-")
             .tempdir()
@@ -49,8 +78,8 @@ impl Broker {
         )
         .expect("a new temporary folder is writable");
         format_storage(folder.path());
-        let process = launch(folder.path());
-        Self { process, port, folder }
+        let process = launch(folder.path(), heap);
+        Self { process, heap, port, folder }
     }
 
     /// Returns `host:port` for clients; it stays the same over [`Broker::start_again`].
@@ -80,7 +109,7 @@ impl Broker {
             self.process.exited().is_some(),
             "the broker must be stopped or killed before it starts again"
         );
-        self.process = launch(self.folder.path());
+        self.process = launch(self.folder.path(), self.heap);
         self.wait_until_it_answers();
     }
 
@@ -143,7 +172,7 @@ impl Cluster {
     /// Starts three brokers, the fewest that can lose one and go on, and waits until all answer.
     pub fn start() -> Self {
         let controllers = [free_port(), free_port(), free_port()];
-        let nodes = (0..controllers.len()).map(|n| Broker::node(n, &controllers));
+        let nodes = (0..controllers.len()).map(|n| Broker::node(n, &controllers, Heap::Small));
         let mut cluster = Self { nodes: nodes.collect() };
         cluster.nodes.iter_mut().for_each(Broker::wait_until_it_answers);
         cluster
@@ -200,7 +229,6 @@ pub fn shared() -> String {
 fn java() -> Command {
     let mut command = Command::new("java");
     command.args([
-        "-Xmx768m",
         "-XX:+UseSerialGC",
         "-XX:TieredStopAtLevel=1",
         "-XX:-UsePerfData",
@@ -213,10 +241,10 @@ fn java() -> Command {
     command
 }
 
-fn launch(folder: &Path) -> Process {
+fn launch(folder: &Path, heap: Heap) -> Process {
     Process::start(
         "the broker",
-        java().arg("kafka.Kafka").arg(folder.join("server.properties")),
+        java().args(heap.options()).arg("kafka.Kafka").arg(folder.join("server.properties")),
         &folder.join("broker.log"),
         folder,
     )
