@@ -93,7 +93,8 @@ impl Lane {
         now: Timestamp,
     ) -> Self {
         Self {
-            queue: VecDeque::new(),
+            // Where there are many lanes, most never have more than one.
+            queue: VecDeque::with_capacity(1),
             in_flight: 0,
             bytes: 0,
             place: Place::Aside,
