@@ -79,7 +79,7 @@ metrics! {
     IN_FLIGHT_LIMIT: Gauge("webhooks_in_flight_limit", Count, [])
         "Attempts that may run at once: `delivery.max_in_flight`"
     IN_FLIGHT_CAPACITY: Gauge("webhooks_in_flight_capacity", Count, [])
-        "Attempts that may run at once at present: fewer while the threads that make them have no time for more"
+        "Attempts that may run at once at present: fewer while those that run wait for the connector itself"
     QUEUED: Gauge("webhooks_queued", Count, ["waits_for"])
         "Deliveries that wait in memory for a `slot`, for one of their subscription's own attempts to end (`limit`), for its `rate`, or for an `endpoint` or origin that is left alone"
     LANES: Gauge("webhooks_lanes", Count, ["state"])

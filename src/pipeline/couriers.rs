@@ -83,8 +83,9 @@ impl Couriers {
         sent.expect("a courier ends after its queue does");
     }
 
-    /// Returns the share of their time that couriers were at work since the last look, unless that was just now.
-    pub(super) fn worked(&self, now: Instant) -> Option<f64> {
+    /// Returns the share of their time that couriers were at work since the last look, and how long ago that was, unless
+    /// it was just now.
+    pub(super) fn worked(&self, now: Instant) -> Option<(f64, Duration)> {
         let (before, worked_before) = self.looked.get();
         let span = now.saturating_duration_since(before);
         if span < LOOK {
@@ -93,7 +94,7 @@ impl Couriers {
         let worked = self.works.iter().map(|work| work.worker_total_busy_duration(0)).sum();
         self.looked.set((now, worked));
         let share = (worked - worked_before).as_secs_f64() / span.as_secs_f64();
-        Some((share / self.works.len() as f64).min(1.0))
+        Some(((share / self.works.len() as f64).min(1.0), span))
     }
 }
 

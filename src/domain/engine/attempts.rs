@@ -1,7 +1,6 @@
 //! Attempts: which is made next, and what its end means.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -141,8 +140,8 @@ impl Engine {
             self.counts.stale += 1;
             return;
         };
-        let took = delivery.started_at.map_or(Duration::ZERO, |at| tiers::until(now, at));
-        self.capacity.ended(attempted.latency, took.saturating_sub(attempted.latency));
+        let started_at = delivery.started_at.expect("what is in the air was started");
+        self.capacity.ended(tiers::until(now, started_at), attempted.latency);
         let alone = self.policy.retry.wish_of(&attempted);
         self.lanes.landed(subscription, delivery.bytes, &attempted, alone, now);
         self.partition(delivery.partition).in_air -= 1;

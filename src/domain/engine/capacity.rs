@@ -5,7 +5,7 @@
 //! they hold connections and memory, and their answers lie waiting for us, which makes quick endpoints look slow.
 //! So the capacity follows the share of their time that those threads are at work, by proportional control: it is
 //! lowered when that share is above a goal, and raised when it is below and the capacity was used up. Where others use
-//! the cores too, threads wait for these and not for work; then it is lowered while most attempts wait for them, and not
+//! the cores too, threads wait for these and not for work; so it is also lowered while most attempts wait for us, and not
 //! raised while some do.
 
 use std::time::Duration;
@@ -24,13 +24,14 @@ const LAST: usize = 16;
 /// The share of time at work that is aimed at. It leaves the rest of the program its part of the cores.
 const GOAL: f64 = 0.7;
 
-/// An attempt that waited for us has waited long if that was more than this, and more than this part of what its
-/// endpoint took.
-const LONG: Duration = Duration::from_millis(1);
+/// An attempt has waited long for us that waited for more than this part of what its endpoint took, within these bounds.
 const LONG_PART: u32 = 8;
+const LONG_LEAST: Duration = Duration::from_millis(1);
+const LONG_MOST: Duration = Duration::from_millis(10);
 
 /// By what factor one look changes the capacity, at most: down with care, up at once.
-const STEP: (f64, f64) = (0.9, 2.0);
+const LOWER: f64 = 0.9;
+const HIGHER: f64 = 2.0;
 
 /// See the module.
 #[derive(Debug)]
@@ -40,16 +41,26 @@ pub(super) struct Capacity {
     most: f64,
     /// Whether it was used up since the last look.
     is_reached: bool,
-    /// Attempts that ended since then, and those of them that waited long for us.
-    ended: usize,
-    waited: usize,
+    /// Attempts that ended since then and lately, each look counting half of the one after it.
+    recent: Recent,
+}
+
+#[derive(Debug, Default)]
+struct Recent {
+    ended: f64,
+    /// Those that waited long for us.
+    waited: f64,
+    /// Seconds for which all held their slots, and for which was looked.
+    held: f64,
+    span: f64,
 }
 
 impl Capacity {
     /// Begins with what is enough for quick endpoints; there are never more than `most`.
     pub(super) fn new(most: usize) -> Self {
         let most = most as f64;
-        Self { attempts: START.min(most), most, is_reached: false, ended: 0, waited: 0 }
+        let (is_reached, recent) = Default::default();
+        Self { attempts: START.min(most), most, is_reached, recent }
     }
 
     /// Returns how many attempts may run at once.
@@ -78,25 +89,34 @@ impl Capacity {
         self.is_reached = true;
     }
 
-    /// Takes note of an attempt that ended: how long its endpoint took, and how long it waited for us before and after.
-    pub(super) fn ended(&mut self, latency: Duration, waited: Duration) {
-        self.ended += 1;
-        self.waited += usize::from(waited > LONG.max(latency / LONG_PART));
+    /// Takes note of an attempt that ended: how long it held its slot, and how long of that a thread was at it.
+    pub(super) fn ended(&mut self, held: Duration, latency: Duration) {
+        let long = (latency / LONG_PART).clamp(LONG_LEAST, LONG_MOST);
+        self.recent.ended += 1.0;
+        self.recent.waited += f64::from(u8::from(held.saturating_sub(latency) > long));
+        self.recent.held += held.as_secs_f64();
     }
 
-    /// Takes note of the share of their time, 0 to 1, that the threads were at work since the last look.
-    pub(super) fn worked(&mut self, share: f64) {
-        let (down, up) = STEP;
-        let up = match (self.waited, self.ended) {
-            (waited, ended) if waited * 2 > ended => down,
-            (waited, ended) if waited * 8 > ended => 1.0,
-            _ => up,
+    /// Takes note of the share of their time, 0 to 1, that the threads were at work since the last look, which was `span`
+    /// ago, and of how many attempts run.
+    pub(super) fn worked(&mut self, share: f64, span: Duration, in_flight: usize) {
+        self.recent.span += span.as_secs_f64();
+        let Recent { ended, waited, held, span } = self.recent;
+        // Those that hang hold slots and don't end: what the few others say doesn't hold for them (Little's law).
+        let are_few = held * 4.0 < span * in_flight as f64;
+        let highest = match waited / ended {
+            _ if are_few => HIGHER,
+            part if part > 0.5 => LOWER,
+            part if part > 0.125 => 1.0,
+            _ => HIGHER,
         };
-        let step = (GOAL / share).clamp(down, up);
+        let step = (GOAL / share).clamp(LOWER, highest);
         if step < 1.0 || self.is_reached {
             self.attempts = (self.attempts * step).max(LEAST).min(self.most);
         }
-        (self.is_reached, self.ended, self.waited) = (false, 0, 0);
+        self.is_reached = false;
+        self.recent =
+            Recent { ended: ended / 2.0, waited: waited / 2.0, held: held / 2.0, span: span / 2.0 };
     }
 }
 
@@ -106,11 +126,25 @@ mod tests {
 
     use super::*;
 
-    /// Looks so often, with the capacity used up all the time, at threads that are at work for a share of their time.
-    fn look(capacity: &mut Capacity, times: usize, share: impl Fn(usize) -> f64) {
+    const SPAN: Duration = Duration::from_millis(25);
+
+    /// Looks so often, with the capacity used up all the time, at threads that are at work for a share of their time, and
+    /// at as many attempts as ran, all of which ended: the milliseconds that a thread was at each, and that it waited.
+    fn look(
+        capacity: &mut Capacity,
+        times: usize,
+        share: impl Fn(usize) -> f64,
+        attempt: impl Fn(usize) -> (u64, u64),
+    ) {
         for _ in 0..times {
+            let all = capacity.get();
+            let (latency, waited) = attempt(all);
+            let [latency, waited] = [latency, waited].map(Duration::from_millis);
             capacity.reached();
-            capacity.worked(share(capacity.get()));
+            // So often has each slot had one that ended.
+            let turns = SPAN.as_millis() / (latency + waited).as_millis().clamp(1, 25);
+            (0..all * turns as usize).for_each(|_| capacity.ended(latency + waited, latency));
+            capacity.worked(share(all), SPAN, all);
         }
     }
 
@@ -118,7 +152,7 @@ mod tests {
     fn threads_that_wait_for_endpoints_take_on_all_that_is_allowed() {
         let mut capacity = Capacity::new(1024);
         assert_eq!(capacity.get(), 128);
-        look(&mut capacity, 3, |attempts| attempts as f64 / 5000.0);
+        look(&mut capacity, 3, |attempts| attempts as f64 / 5000.0, |_| (50, 0));
         assert_eq!(capacity.get(), 1024);
     }
 
@@ -126,45 +160,87 @@ mod tests {
     fn threads_that_have_no_time_take_on_less_until_they_have_some() {
         let mut capacity = Capacity::new(1024);
         let share = |attempts| (attempts as f64 / 400.0).min(1.0);
-        look(&mut capacity, 3, |_| 0.0);
-        look(&mut capacity, 100, share);
+        look(&mut capacity, 3, |_| 0.0, |_| (50, 0));
+        look(&mut capacity, 100, share, |_| (50, 0));
         assert!((270..=290).contains(&capacity.get()), "{}", capacity.get());
     }
 
     #[test]
-    fn attempts_that_wait_for_threads_become_fewer_though_these_have_time() {
+    fn attempts_that_wait_for_threads_become_fewer_until_they_do_not() {
         let mut capacity = Capacity::new(1024);
-        let mut look = |latency: u64, waited: u64, times: usize| {
-            for _ in 0..times {
-                capacity.reached();
-                // Of three, two decide.
-                capacity.ended(Duration::from_millis(latency), Duration::ZERO);
-                for _ in 0..2 {
-                    let (latency, waited) = (Duration::from_millis(latency), waited);
-                    capacity.ended(latency, Duration::from_millis(waited));
-                }
-                capacity.worked(0.1);
-            }
-            capacity.get()
+        look(&mut capacity, 3, |_| 0.1, |_| (50, 0));
+        look(&mut capacity, 100, |_| 0.7, |attempts| (50, attempts as u64 / 50));
+        assert!((280..350).contains(&capacity.get()), "{}", capacity.get());
+    }
+
+    #[test]
+    fn what_is_long_depends_on_what_the_attempt_takes() {
+        let check = |latency, waited, expect| {
+            let mut capacity = Capacity::new(1024);
+            look(&mut capacity, 1, |_| 0.1, |_| (latency, waited));
+            assert_eq!(capacity.get(), expect, "{waited} of {latency}");
         };
-        assert_eq!(look(50, 6, 3), 1024);
-        assert!((900..930).contains(&look(50, 7, 1)));
-        assert_eq!(look(50, 7, 100), 64);
-        assert_eq!(look(0, 1, 3), 512);
-        assert_eq!(look(0, 2, 100), 64);
+        check(0, 1, 256);
+        check(0, 2, 115);
+        check(50, 6, 256);
+        check(50, 7, 115);
+        check(1000, 10, 256);
+        check(1000, 11, 115);
+    }
+
+    #[test]
+    fn while_some_wait_there_are_neither_more_nor_fewer() {
+        for (waiting, expect) in [(12, 256), (13, 128), (50, 128), (51, 115)] {
+            let mut capacity = Capacity::new(1024);
+            for n in 0..100 {
+                let latency = if n < waiting { Duration::ZERO } else { SPAN };
+                capacity.ended(SPAN, latency);
+            }
+            capacity.reached();
+            capacity.worked(0.1, SPAN, 100);
+            assert_eq!(capacity.get(), expect, "{waiting} of 100");
+        }
+    }
+
+    #[test]
+    fn a_moment_in_which_nothing_ends_says_nothing() {
+        let mut capacity = Capacity::new(1024);
+        for (ends, expect) in [(100, 128), (0, 128), (0, 256)] {
+            for n in 0..ends {
+                let latency = if n < 20 { Duration::ZERO } else { SPAN };
+                capacity.ended(SPAN, latency);
+            }
+            capacity.reached();
+            capacity.worked(0.1, SPAN, 100);
+            assert_eq!(capacity.get(), expect);
+        }
+    }
+
+    #[test]
+    fn the_few_that_end_beside_those_that_hang_lower_nothing() {
+        for (hanging, expect) in [(70, 115), (80, 256)] {
+            let mut capacity = Capacity::new(1024);
+            capacity.reached();
+            (hanging..100).for_each(|_| capacity.ended(SPAN, Duration::ZERO));
+            capacity.worked(0.1, SPAN, 100);
+            assert_eq!(capacity.get(), expect, "{hanging} of 100 hang");
+        }
     }
 
     #[test]
     fn a_part_is_left_to_threads_that_never_have_time() {
         let mut capacity = Capacity::new(1024);
-        look(&mut capacity, 1000, |_| 1.0);
+        look(&mut capacity, 1000, |_| 1.0, |_| (50, 0));
+        assert_eq!(capacity.get(), 64);
+        let mut capacity = Capacity::new(1024);
+        look(&mut capacity, 1000, |_| 0.1, |_| (0, 1000));
         assert_eq!(capacity.get(), 64);
     }
 
     #[test]
     fn what_is_not_used_up_is_not_raised() {
         let mut capacity = Capacity::new(1024);
-        capacity.worked(0.1);
+        capacity.worked(0.1, SPAN, 100);
         assert_eq!(capacity.get(), 128);
     }
 
@@ -172,11 +248,11 @@ mod tests {
         #[test]
         fn it_stays_within_its_bounds(
             most in 1_usize..70_000,
-            shares in proptest::collection::vec(0.0_f64..=1.0, 0..50),
+            looks in proptest::collection::vec((0.0_f64..=1.0, 0_u64..100, 0_u64..20), 0..50),
         ) {
             let mut capacity = Capacity::new(most);
-            for share in shares {
-                look(&mut capacity, 1, |_| share);
+            for (share, latency, waited) in looks {
+                look(&mut capacity, 1, |_| share, |_| (latency, waited));
                 prop_assert!((most.min(64)..=most).contains(&capacity.get()));
             }
         }

@@ -353,9 +353,9 @@ impl Engine {
     }
 
     /// Takes note of the share of their time, 0 to 1, that the threads which make attempts were at work since the last
-    /// call. To be called some tens of times a second while attempts run.
-    pub fn worked(&mut self, share: f64) {
-        self.capacity.worked(share);
+    /// call, `span` ago. To be called some tens of times a second while attempts run.
+    pub fn worked(&mut self, share: f64, span: Duration) {
+        self.capacity.worked(share, span, self.air.len());
     }
 
     /// Tells whether something is in hand that should move. What isn't due yet should not.

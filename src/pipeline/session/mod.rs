@@ -179,8 +179,8 @@ impl<'a> Session<'a> {
                     pulled |= member.pull(&mut self.engine, now);
                 }
             }
-            if let Some(share) = self.surroundings.couriers.worked(instant) {
-                self.engine.worked(share);
+            if let Some((share, span)) = self.surroundings.couriers.worked(instant) {
+                self.engine.worked(share, span);
             }
             self.engine.advance(now);
             self.carry_out(now, instant);

@@ -66,7 +66,7 @@ fn a_lane_that_can_spare_nothing_keeps_no_other_from_making_room() {
     // Threads that only wait may have more and more in flight.
     let attempts: usize = (0..5)
         .map(|_| {
-            rig.engine.worked(0.0);
+            rig.engine.worked(0.0, millis(25));
             rig.attempts().len()
         })
         .sum();

@@ -150,7 +150,7 @@ fn slots_that_threads_have_no_time_for_are_added_as_soon_as_they_only_wait() {
     assert_eq!((rig.attempts().len(), rig.engine.capacity()), (120, 128));
     rig.deliveries(deliver, "fast", 100);
     assert_eq!(rig.attempts().len(), 4, "the others have of the last ones at once");
-    rig.engine.worked(0.0);
+    rig.engine.worked(0.0, millis(25));
     let next = rig.attempts();
     assert!(of(&next, "fast").len() >= 92, "{}", of(&next, "fast").len());
 }
