@@ -26,7 +26,7 @@ enum Heap {
     /// Several at once fit beside what a test does.
     Small,
     /// As much as Kafka's own start script gives, most of it for what is young: its collector stops everything once in
-    /// ten seconds, not every other, and so isn't what latencies measure.
+    /// ten seconds instead of two, so that latencies don't measure it.
     Steady,
 }
 
@@ -252,6 +252,7 @@ fn launch(folder: &Path, heap: Heap) -> Process {
 
 fn format_storage(folder: &Path) {
     let output = java()
+        .args(Heap::Small.options())
         .args(["kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c"])
         .arg(folder.join("server.properties"))
         .output()

@@ -10,11 +10,11 @@ use super::*;
 use crate::domain::subscription::tests::{id, subscription};
 
 thread_local! {
-    /// The places of tries that this thread has been to, to find or to change subscriptions.
+    /// The places of the index that this thread has been to, to find or to change subscriptions.
     static VISITS: Cell<usize> = const { Cell::new(0) };
 }
 
-/// Counts a place of a trie that is looked at.
+/// Counts a place of the index that is looked at.
 pub(super) fn visited() {
     VISITS.set(VISITS.get() + 1);
 }
@@ -85,6 +85,17 @@ fn an_inactive_subscription_is_kept_and_not_found() {
     check(&registry, ("t", "a", None), &[]);
     assert!(registry.remove(&id("a")).is_some() && registry.is_empty());
     assert!(registry.remove(&id("a")).is_none());
+}
+
+#[test]
+fn the_index_is_the_same_again_when_another_subscription_has_come_and_gone() {
+    for event in ["a", "a.*"] {
+        let [one, other] = ["x", "y"].map(|id| (id, json!({"events": [event, event]})));
+        let mut grown = registry(&[one.clone(), other]);
+        check(&grown, ("t", "a.b", None), if event == "a" { &[] } else { &["x", "y"] });
+        grown.remove(&id("y"));
+        assert!(grown.any_tenant == registry(&[one]).any_tenant, "{event}");
+    }
 }
 
 #[test]
@@ -166,7 +177,7 @@ fn add_many(registry: &mut Registry) {
             0 => (format!("type{n}"), json!({"events": [format!("other{n}.created"), "x.*"]})),
             1 => (format!("tenant{n}"), json!({"events": ["*"], "tenant": format!("t{n}")})),
             2 => (format!("topic{n}"), json!({"events": ["order.*"], "topics": [format!("o{n}")]})),
-            _ => (format!("deep{n}"), json!({"events": [format!("order.t7.{n}"), "order.*.t0"]})),
+            _ => (format!("deep{n}"), json!({"events": [format!("order.t7.{n}.*"), "order.*.t0"]})),
         };
         registry.put(subscription(&id, &changes));
     }

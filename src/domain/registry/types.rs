@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
-use super::in_order;
 #[cfg(test)]
 use super::tests::visited;
 use crate::domain::pattern::Segment;
@@ -38,7 +37,7 @@ struct Node {
     rest: List,
 }
 
-/// Subscriptions in the order of fan-outs. Most lists are short, and of one there are as many as there are subscriptions.
+/// Subscriptions in the order of fan-outs. Most lists hold one, which needs no tree.
 #[derive(Default)]
 #[cfg_attr(test, derive(PartialEq))]
 enum List {
@@ -218,8 +217,7 @@ impl Entry {
 
 impl Ord for Entry {
     fn cmp(&self, other: &Self) -> Ordering {
-        // The subscription itself is looked at only if hashes are the same.
-        self.hash.cmp(&other.hash).then_with(|| in_order(&self.subscription, &other.subscription))
+        self.hash.cmp(&other.hash).then_with(|| self.subscription.id.cmp(&other.subscription.id))
     }
 }
 

@@ -113,8 +113,8 @@ pub struct Subscription {
     pub defined_at: Timestamp,
     /// Where its requests go.
     pub url: Url,
-    /// The URL as it may be shown, if that is another.
-    pub(in crate::domain) shown_url: Option<Box<str>>,
+    /// What [`Subscription::audit_url`] returns, if it isn't `url` itself.
+    pub(super) audit_url: Option<Box<str>>,
     /// The event types it wants, 1 to 100 patterns.
     pub events: Vec<EventPattern>,
     /// The topics it wants events of, at most 100; empty is all.
@@ -159,7 +159,7 @@ impl Subscription {
 
     /// Returns the URL as it may be shown: without userinfo, query and fragment.
     pub fn audit_url(&self) -> &str {
-        self.shown_url.as_deref().unwrap_or(self.url.as_str())
+        self.audit_url.as_deref().unwrap_or(self.url.as_str())
     }
 
     /// Tells whether its filter lets an event through; without one, it lets all.

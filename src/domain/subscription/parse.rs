@@ -99,7 +99,7 @@ fn read(
         id,
         definition_offset,
         defined_at: Timestamp::MIN,
-        shown_url: shown_url(&url),
+        audit_url: audit_url(&url),
         url,
         events: events?,
         topics: topics.unwrap_or_default(),
@@ -169,7 +169,7 @@ pub(super) fn url(field: Field, rules: &Rules, p: &mut Problems) -> Option<Url> 
 }
 
 /// Returns the URL without userinfo, query and fragment; `None` if it has none of them.
-fn shown_url(url: &Url) -> Option<Box<str>> {
+fn audit_url(url: &Url) -> Option<Box<str>> {
     let mut shown = url.clone();
     shown.set_username("").and_then(|()| shown.set_password(None)).expect("the URL has a host");
     shown.set_query(None);

@@ -81,6 +81,16 @@ fn what_is_not_given_has_a_default() {
 }
 
 #[test]
+fn a_url_is_shown_without_whatever_may_be_a_credential() {
+    for url in ["", "u@", ":p@", "u:p@"].map(|user| format!("https://{user}e.com/a")) {
+        for end in ["", "?k=v", "?", "#f"] {
+            let found = subscription("crm", &json!({"url": format!("{url}{end}")}));
+            assert_eq!(found.audit_url(), "https://e.com/a", "{url}{end}");
+        }
+    }
+}
+
+#[test]
 fn everything_given_is_kept() {
     let found = subscription(
         "crm",

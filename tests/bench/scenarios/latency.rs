@@ -37,6 +37,7 @@ pub fn steady(scale: Scale) {
     judge("p99 / consume and post", &p99, Bar::AtMost(1.5));
 }
 
+/// Returns what the events took with a loop that consumes and posts.
 fn consume_and_post(topic: &Stage, span: Duration) -> Quantiles {
     let _worker = Worker::start(&Role::Plain(Plain {
         bootstrap: topic.broker.bootstrap(),

@@ -93,7 +93,7 @@ impl Lane {
         now: Timestamp,
     ) -> Self {
         Self {
-            // Where there are many lanes, most never have more than one.
+            // Where there are many lanes, most never hold more than one delivery.
             queue: VecDeque::with_capacity(1),
             in_flight: 0,
             bytes: 0,

@@ -177,17 +177,21 @@ impl Lanes {
     /// Takes note that a delivery that was taken comes to nothing.
     pub(super) fn abandoned(&mut self, delivery: &Delivery) {
         let Delivery { subscription: id, bytes, .. } = delivery;
-        let subscription = self.lane(id).subscription.clone();
-        self.let_go(id, *bytes, |_| {});
+        let subscription = self.let_go(id, *bytes, |lane| lane.subscription.clone());
         if let Some(subscription) = subscription {
             let learnt = self.sites.abandoned(&subscription.url);
             self.free(learnt);
         }
     }
 
-    fn let_go(&mut self, id: &SubscriptionId, bytes: usize, learn: impl FnOnce(&mut Lane)) {
+    fn let_go<T>(
+        &mut self,
+        id: &SubscriptionId,
+        bytes: usize,
+        learn: impl FnOnce(&mut Lane) -> T,
+    ) -> T {
         let lane = self.lanes.get_mut(id).expect("a lane with something in flight exists");
-        learn(lane);
+        let learnt = learn(lane);
         let before = lane.in_flight;
         lane.ended(bytes);
         if let Place::InTurn(order) = lane.place {
@@ -198,6 +202,7 @@ impl Lanes {
         if lane.is_idle() {
             self.lanes.remove(id);
         }
+        learnt
     }
 
     fn free(&mut self, learnt: Learnt) {
