@@ -98,9 +98,10 @@ fn check_moved(remaining: Duration, expect: usize) {
 }
 
 #[test]
-fn what_has_longer_to_wait_moves_to_the_longest_tier_within_it() {
+fn what_has_longer_to_wait_moves_to_the_longest_tier_that_is_hardly_longer() {
     check_moved(seconds(1), 0);
-    check_moved(millis(4_999), 0);
+    check_moved(millis(4_749), 0);
+    check_moved(millis(4_750), 1);
     check_moved(seconds(5), 1);
     check_moved(seconds(30), 2);
     check_moved(seconds(86_400), 2);
