@@ -146,8 +146,6 @@ pub struct Engine {
     delayed: BinaryHeap<Delayed>,
     delayed_so_far: u64,
     gathering: Gathering,
-    /// When full partitions are looked at again.
-    next_look: Timestamp,
     last_partition: u64,
     last_attempt: u64,
     counts: Counts,
@@ -169,7 +167,6 @@ impl Engine {
             delayed: BinaryHeap::new(),
             delayed_so_far: 0,
             gathering: Gathering::default(),
-            next_look: Timestamp::MIN,
             last_partition: 0,
             last_attempt: 0,
             counts: Counts::default(),

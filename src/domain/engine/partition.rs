@@ -99,6 +99,10 @@ pub(super) struct Partition {
     pub(super) dirty: bool,
     /// Whether a record came that there was no room for, since full partitions were looked at last.
     pub(super) wants_room: bool,
+    /// Whether more of its deliveries could have made way when it was looked at last.
+    pub(super) makes_room: bool,
+    /// When it is looked at again, if it is full.
+    pub(super) next_look: Timestamp,
 }
 
 impl Partition {
@@ -122,6 +126,8 @@ impl Partition {
             health: None,
             dirty: false,
             wants_room: false,
+            makes_room: false,
+            next_look: Timestamp::MIN,
         }
     }
 

@@ -10,8 +10,12 @@ use crate::domain::outcome::Reason;
 use crate::domain::subscription::SubscriptionId;
 use crate::domain::tiers;
 
-/// How often a full partition is looked at.
+/// How often a full partition is looked at, at most.
 const LOOK: std::time::Duration = std::time::Duration::from_millis(50);
+
+/// How many deliveries make way in a partition at one look, unless it is for bytes. All at once would have the threads and
+/// the brokers busy with them while the deliveries that they make way for wait.
+const AT_ONCE: usize = 128;
 
 /// What a partition has no room for want of.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -27,44 +31,52 @@ impl Engine {
     /// while the bytes are used up, if there are subscriptions whose deliveries could go on. One that is alone is left to
     /// wait: its backlog stays in its topic.
     pub(super) fn make_room(&mut self, now: Timestamp) {
-        if self.next_look > now {
-            return;
-        }
-        self.next_look = tiers::add(now, LOOK);
         let lack = |partition: &Partition| match () {
+            () if partition.next_look > now => None,
             () if self.is_short_of_bytes() => Some(Lack::Bytes),
-            () if partition.is_full(now) => Some(Lack::Window),
+            () if partition.makes_room || partition.is_full(now) => Some(Lack::Window),
             () => None,
         };
         let full = self.partitions.iter().filter_map(|(id, it)| Some((*id, lack(it)?)));
-        for (id, lack) in full.collect::<Vec<_>>() {
-            self.make_room_in(id, lack, now);
+        let full: Vec<_> = full.collect();
+        if full.is_empty() {
+            return;
+        }
+        for (id, lack) in full {
+            let makes_room = self.make_room_in(id, lack, now);
+            let partition = self.partition(id);
+            partition.makes_room = makes_room;
+            partition.next_look = tiers::add(now, LOOK);
         }
         for partition in self.partitions.values_mut() {
             partition.wants_room = false;
         }
     }
 
-    fn make_room_in(&mut self, id: PartitionId, lack: Lack, now: Timestamp) {
+    /// Makes room in one partition, and tells whether there is more to make.
+    fn make_room_in(&mut self, id: PartitionId, lack: Lack, now: Timestamp) -> bool {
         // It is us whom deliveries wait for that wait for a slot, unless it is left to others.
         let fewer = match self.slots() {
             Some(Slots::ForFew) if !self.capacity.is_lowered() => FEW,
             _ => u32::MAX,
         };
         if self.lanes.wait_for_slots(id, fewer) {
-            return;
+            return false;
         }
-        let least = match lack {
-            Lack::Window => self.partitions[&id].window.unsettled().div_ceil(2),
-            Lack::Bytes => 0,
+        let (least, mut most) = match lack {
+            Lack::Window => (self.partitions[&id].window.unsettled().div_ceil(2), AT_ONCE),
+            Lack::Bytes => (0, usize::MAX),
         };
         for lane in self.lanes.holding_up(id, least, now) {
             if self.keeps_others_waiting(&lane, id, lack) {
-                for (delivery, until) in self.lanes.make_room(&lane, id, now) {
+                let away = self.lanes.make_room(&lane, id, most, now);
+                most -= away.len();
+                for (delivery, until) in away {
                     self.send_away(delivery, until, now);
                 }
             }
         }
+        most == 0
     }
 
     /// Tells whether there are others who could have the room that a lane's deliveries take in a partition.

@@ -207,8 +207,9 @@ impl Lane {
     }
 
     /// Tells whether a delivery of a partition waits for nothing but its turn.
-    pub(super) fn waits_for_slot(&self, partition: PartitionId) -> bool {
+    pub(super) fn waits_for_slot(&self, partition: PartitionId, bounds: Bounds) -> bool {
         matches!(self.place, Place::InTurn(_))
+            && !self.is_full(bounds)
             && self.queue.iter().any(|one| one.partition == partition)
     }
 
@@ -231,17 +232,18 @@ impl Lane {
         self.queue.len().saturating_sub(self.keeps(bounds, now))
     }
 
-    /// Takes the oldest deliveries of a partition out of the queue, with the times at which the lane may be free for
-    /// them. Those times grow for as long as the lane stays slow. What it can send soon stays.
+    /// Takes the oldest deliveries of a partition out of the queue, at most so many, with the times at which the lane may
+    /// be free for them. Those times grow for as long as the lane stays slow. What it can send soon stays.
     pub(super) fn make_room(
         &mut self,
         partition: PartitionId,
+        most: usize,
         bounds: Bounds,
         now: Timestamp,
     ) -> Vec<(Delivery, Timestamp)> {
         self.overflows_since.get_or_insert(now);
         let (mut taken, mut kept) = (Vec::new(), VecDeque::new());
-        let spare = self.spare(bounds, now);
+        let spare = self.spare(bounds, now).min(most);
         for delivery in std::mem::take(&mut self.queue) {
             if taken.len() < spare && delivery.partition == partition {
                 let free_at = self.next_free(bounds.away, now);

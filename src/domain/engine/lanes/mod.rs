@@ -263,7 +263,7 @@ impl Lanes {
     /// Tells whether a delivery of a partition waits for a slot in a lane with fewer attempts in flight than this.
     pub(super) fn wait_for_slots(&self, partition: PartitionId, fewer: u32) -> bool {
         let mut fewer = self.lanes.values().filter(|lane| lane.in_flight < fewer);
-        fewer.any(|lane| lane.waits_for_slot(partition))
+        fewer.any(|lane| lane.waits_for_slot(partition, self.bounds))
     }
 
     /// Returns the lanes that hold up at least so many deliveries of a partition together and can spare some of them: the
@@ -296,15 +296,16 @@ impl Lanes {
         enough.map(|(_, id)| id.clone()).collect()
     }
 
-    /// Takes a lane's oldest deliveries of a partition, with the times until which they are to wait.
+    /// Takes a lane's oldest deliveries of a partition, at most so many, with the times until which they are to wait.
     pub(super) fn make_room(
         &mut self,
         id: &SubscriptionId,
         partition: PartitionId,
+        most: usize,
         now: Timestamp,
     ) -> Vec<(Delivery, Timestamp)> {
         let bounds = self.bounds;
-        let taken = self.lane(id).make_room(partition, bounds, now);
+        let taken = self.lane(id).make_room(partition, most, bounds, now);
         self.queued -= taken.len();
         taken
     }

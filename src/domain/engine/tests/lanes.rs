@@ -40,6 +40,18 @@ impl Rig {
         }
     }
 
+    /// Looks at what is full until nothing more makes way, and returns how long what does is to wait, by looks.
+    fn make_room(&mut self) -> Vec<Vec<Duration>> {
+        let mut parts = Vec::new();
+        loop {
+            self.attempts();
+            let Some(batch) = self.engine.poll_batch(self.now) else { return parts };
+            parts.push(waits(&batch, self.now));
+            self.engine.batch_committed(&batch);
+            self.wait(millis(50));
+        }
+    }
+
     /// Takes up events of a type until the partition is full; returns the next offset.
     pub(super) fn fill(&mut self, to: PartitionId, mut offset: i64, event_type: &str) -> i64 {
         while self.engine.has_room(to) {
@@ -287,8 +299,7 @@ fn waits_for_a_slow_lane_grow_up_to_the_time_that_it_has_been_slow() {
     let next = rig.fill(orders, 100, "s");
     rig.attempts();
     rig.wait(seconds(1));
-    rig.attempts();
-    let first = waits(&rig.commit(), rig.now);
+    let first = rig.make_room().concat();
     assert!(first.len() > 900 && first.is_sorted(), "{}", first.len());
     assert!(first[0] >= seconds(1) && first[first.len() - 1] == seconds(10), "{first:?}");
     rig.wait(seconds(100));
@@ -298,6 +309,37 @@ fn waits_for_a_slow_lane_grow_up_to_the_time_that_it_has_been_slow() {
     let later = waits(&rig.commit(), rig.now);
     let longest = later.last().expect("the lane has enough");
     assert!(later.is_sorted() && (seconds(90)..=seconds(101)).contains(longest), "{longest:?}");
+}
+
+#[test]
+fn a_partition_makes_room_as_soon_as_it_is_full_though_another_was_looked_at_just_now() {
+    let mut rig = Rig::new(&slow_and_fast());
+    let orders = rig.orders();
+    let other = TopicPartition { partition: 1, ..self::orders() };
+    let other = rig.engine.assign(other, Role::Events, START, "");
+    rig.fill(orders, 100, "s");
+    assert_eq!(rig.attempts().len(), 16);
+    rig.wait(millis(5));
+    // What was queued just now waits for no slot: its lane has as many as it may have.
+    rig.fill(other, 100, "s");
+    rig.attempts();
+    let batch = rig.commit();
+    assert_eq!(waits(&batch, rig.now).len(), 129);
+    assert!(batch.endings.iter().all(|(id, _)| *id == other));
+}
+
+#[test]
+fn room_is_made_a_part_at_a_time_until_the_lane_keeps_what_it_can_send() {
+    let mut rig = Rig::new(&slow_and_fast());
+    let orders = rig.orders();
+    rig.fill(orders, 100, "s");
+    rig.attempts();
+    rig.wait(seconds(1));
+    let parts: Vec<_> = rig.make_room().iter().map(Vec::len).collect();
+    // With the first part goes the delivery that there was no room for.
+    assert_eq!(parts[..3], [129, 128, 128]);
+    assert!(parts.iter().sum::<usize>() > 900, "{parts:?}");
+    assert_eq!(rig.engine.queued(), 20, "so many it sends in two seconds");
 }
 
 #[test]

@@ -155,6 +155,26 @@ fn slots_that_threads_have_no_time_for_are_added_as_soon_as_they_only_wait() {
     assert!(of(&next, "fast").len() >= 92, "{}", of(&next, "fast").len());
 }
 
+#[test]
+fn slots_are_added_while_most_hang_though_the_others_wait_for_us() {
+    let mut rig = Rig::with(Policy { max_in_flight: 1024, ..policy() }, &eager(&["hangs", "fast"]));
+    let deliver = rig.moved(Role::Deliver);
+    let look = |rig: &mut Rig| {
+        rig.deliveries(deliver, "fast", 100);
+        let attempts = rig.attempts();
+        rig.wait(millis(25));
+        let fast = of(&attempts, "fast");
+        fast.into_iter().for_each(|attempt| rig.answer_after(attempt, millis(1), 200));
+        rig.engine.worked(0.1, millis(25));
+    };
+    (0..10).for_each(|_| look(&mut rig));
+    assert_eq!(rig.engine.capacity(), 64);
+    rig.deliveries(deliver, "hangs", 200);
+    assert_eq!(rig.attempts().len(), 60);
+    (0..5).for_each(|_| look(&mut rig));
+    assert!(rig.engine.capacity() >= 128, "{}", rig.engine.capacity());
+}
+
 fn tenants() -> Vec<Arc<Subscription>> {
     let of_many = json!({"tenant": "many", "events": ["*"]});
     let names: Vec<String> = (0..10).map(|n| format!("m{n}")).collect();
