@@ -48,14 +48,14 @@ impl Engine {
     pub fn poll_attempt(&mut self, now: Timestamp) -> Option<Attempt> {
         while let Some(slots) = self.slots() {
             let Some(turn) = self.lanes.next(slots, now) else { break };
-            let delivery = match turn {
-                Turn::Attempt(delivery) => delivery,
+            let (delivery, known) = match turn {
+                Turn::Attempt(delivery, known) => (delivery, known),
                 Turn::Away(delivery, until) => {
                     self.send_away(delivery, until, now);
                     continue;
                 }
             };
-            let subscription = match self.deliverable(&delivery, now) {
+            let subscription = match self.deliverable(&delivery, known, now) {
                 Ok(subscription) => subscription,
                 Err(reason) => {
                     self.lanes.abandoned(&delivery);
@@ -89,9 +89,10 @@ impl Engine {
     fn deliverable(
         &self,
         delivery: &Delivery,
+        known: Option<Arc<Subscription>>,
         now: Timestamp,
     ) -> Result<Arc<Subscription>, Reason> {
-        let Some(subscription) = self.registry.get(&delivery.subscription) else {
+        let Some(subscription) = known else {
             let invalid = self.statuses.is_invalid(&delivery.subscription);
             return Err(if invalid {
                 Reason::SubscriptionDisabled
@@ -102,10 +103,10 @@ impl Engine {
         let expire_after = self.policy.retry.expire_after;
         let expired = delivery.first_at.is_some_and(|first| now > tiers::add(first, expire_after));
         match subscription.state {
-            _ if self.statuses.is_disabled(subscription) => Err(Reason::SubscriptionDisabled),
+            _ if self.statuses.is_disabled(&subscription) => Err(Reason::SubscriptionDisabled),
             Activity::Inactive => Err(Reason::SubscriptionDisabled),
             Activity::Active if expired => Err(Reason::Expired),
-            Activity::Active => Ok(subscription.clone()),
+            Activity::Active => Ok(subscription),
         }
     }
 
