@@ -68,6 +68,7 @@ struct Admission<'a> {
     id: PartitionId,
     now: Timestamp,
     policy: &'a Policy,
+    enough: usize,
     registry: &'a Registry,
     statuses: &'a Statuses,
     lanes: &'a mut Lanes,
@@ -107,6 +108,7 @@ impl Engine {
             id,
             now,
             policy: &self.policy,
+            enough: self.enough,
             registry: &self.registry,
             statuses: &self.statuses,
             lanes: &mut self.lanes,
@@ -126,7 +128,7 @@ impl Admission<'_> {
         let wants_room =
             |head: &Head| !matches!(head.content, Content::Nothing | Content::Observed(_));
         let Some(head) = partition.head.take_if(ready) else { return };
-        if wants_room(&head) && !partition.window.has_room() {
+        if wants_room(&head) && !partition.admits(self.enough) {
             partition.head = Some(head);
             return;
         }

@@ -16,6 +16,10 @@ use crate::domain::progress::Settled;
 use crate::domain::subscription::{Activity, Subscription};
 use crate::domain::tiers;
 
+/// While deliveries wait for slots, a partition with so many open records, and with as many as there are slots, takes no
+/// more: they would only wait where the caches are small.
+const ENOUGH: usize = 256;
+
 /// Names one attempt; never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct AttemptId(u64);
@@ -66,8 +70,10 @@ impl Engine {
             return Some(self.start(delivery, subscription, now));
         }
         let is_for_all = self.capacity.slots(self.air.len()) == Some(Slots::ForAll);
+        self.enough = usize::MAX;
         if !is_for_all && self.lanes.is_in_turn() {
             self.capacity.reached();
+            self.enough = ENOUGH.max(self.capacity.get());
         }
         None
     }

@@ -141,6 +141,8 @@ pub struct Engine {
     partitions: BTreeMap<PartitionId, Partition>,
     lanes: Lanes,
     capacity: Capacity,
+    /// As many open records as a partition needs at present.
+    enough: usize,
     air: FxHashMap<AttemptId, Delivery>,
     /// Deliveries that are admitted and due within the shortest tier.
     delayed: BinaryHeap<Delayed>,
@@ -163,6 +165,7 @@ impl Engine {
             partitions: BTreeMap::new(),
             lanes,
             capacity,
+            enough: usize::MAX,
             air: FxHashMap::default(),
             delayed: BinaryHeap::new(),
             delayed_so_far: 0,

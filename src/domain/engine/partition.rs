@@ -148,6 +148,11 @@ impl Partition {
             && self.fan.is_none()
     }
 
+    /// Tells whether a record can be admitted, where so many open ones are enough.
+    pub(super) fn admits(&self, enough: usize) -> bool {
+        self.window.unsettled() < enough && self.window.has_room()
+    }
+
     /// Tells whether what the status topic says of a subscription is for the owner of this partition to write.
     pub(super) fn tells_of(&self, id: &SubscriptionId) -> bool {
         matches!(self.phase, Phase::Active)

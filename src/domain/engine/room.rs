@@ -34,7 +34,7 @@ impl Engine {
         let lack = |partition: &Partition| match () {
             () if partition.next_look > now => None,
             () if self.is_short_of_bytes() => Some(Lack::Bytes),
-            () if partition.makes_room || partition.is_full(now) => Some(Lack::Window),
+            () if partition.makes_room || partition.is_full(self.enough, now) => Some(Lack::Window),
             () => None,
         };
         let full = self.partitions.iter().filter_map(|(id, it)| Some((*id, lack(it)?)));
@@ -64,7 +64,10 @@ impl Engine {
             return false;
         }
         let (least, mut most) = match lack {
-            Lack::Window => (self.partitions[&id].window.unsettled().div_ceil(2), AT_ONCE),
+            Lack::Window => {
+                let open = self.partitions[&id].window.unsettled();
+                (open.div_ceil(2), AT_ONCE + open.saturating_sub(self.enough))
+            }
             Lack::Bytes => (0, usize::MAX),
         };
         for lane in self.lanes.holding_up(id, least, now) {
@@ -117,8 +120,8 @@ pub(super) fn away(
 
 impl Partition {
     /// Tells whether something could be admitted but for a lack of room.
-    fn is_full(&self, now: Timestamp) -> bool {
+    fn is_full(&self, enough: usize, now: Timestamp) -> bool {
         let ready = |head: &Head| head.ready_at <= now;
-        !self.window.has_room() && (self.fan.is_some() || self.head.as_ref().is_some_and(ready))
+        !self.admits(enough) && (self.fan.is_some() || self.head.as_ref().is_some_and(ready))
     }
 }

@@ -162,7 +162,7 @@ fn endings_stop_the_intake_even_of_records_without_a_byte() {
 
 #[test]
 fn a_full_window_holds_the_next_record_back_until_there_is_room() {
-    let mut rig = Rig::with(Policy { max_in_flight: 1, ..policy() }, &crm());
+    let mut rig = Rig::new(&subscriptions(&[("crm", json!({"maxInFlight": 1}))]));
     let orders = rig.orders();
     let full = (START.0..10_000).find(|offset| {
         rig.event(orders, *offset, "a");
@@ -178,4 +178,21 @@ fn a_full_window_holds_the_next_record_back_until_there_is_room() {
     rig.attempts();
     assert_eq!(rig.engine.position(orders), Some(NextOffset(last + 1)));
     assert!(rig.engine.has_room(orders));
+}
+
+#[test]
+fn a_partition_takes_no_more_than_is_enough_while_deliveries_wait_for_slots() {
+    let check = |max_in_flight: usize, enough| {
+        let own = json!({"maxInFlight": 1000});
+        let policy = Policy { max_in_flight, ..policy() };
+        let mut rig = Rig::with(policy, &subscriptions(&[("crm", own)]));
+        let orders = rig.orders();
+        let more_than_slots = START.0 + rig.engine.capacity() as i64 + 1;
+        (START.0..more_than_slots).for_each(|offset| rig.event(orders, offset, "a"));
+        let attempts = rig.attempts();
+        rig.fill(orders, more_than_slots, "a");
+        assert_eq!(attempts.len() + rig.engine.queued(), enough);
+    };
+    check(10, 256);
+    check(1024, 256);
 }

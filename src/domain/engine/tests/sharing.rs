@@ -4,10 +4,13 @@ use super::lanes::of;
 use super::*;
 
 impl Rig {
-    /// Takes up so many deliveries to a subscription, which come by the deliver topic.
+    /// Takes up so many deliveries to a subscription, which come by the deliver topic, or as many as there is room for.
     fn deliveries(&mut self, of: PartitionId, to: &str, count: i64) {
-        let first = self.engine.position(of).expect("it is assigned").0;
-        for offset in first..first + count {
+        for _ in 0..count {
+            if !self.engine.has_room(of) {
+                return;
+            }
+            let offset = self.engine.position(of).expect("it is assigned").0;
             let carried = Carried { subscription: id(to), ..due(self.now) };
             self.delivery(of, offset, &carried);
         }
@@ -62,7 +65,7 @@ fn quick_requests_are_made_as_fast_as_half_of_the_slots_allow() {
     let deliver = rig.moved(Role::Deliver);
     let mut slow = std::collections::VecDeque::new();
     let (mut made, mut fast) = (0, Vec::new());
-    for round in 0..100 {
+    for round in 0..40 {
         rig.deliveries(deliver, "slow", 5);
         rig.deliveries(deliver, "fast", 10);
         for attempt in std::mem::take(&mut fast) {
@@ -89,7 +92,7 @@ fn quick_requests_are_made_as_fast_as_half_of_the_slots_allow() {
         }
         rig.wait(millis(10));
     }
-    assert!(slow.len() <= 5 && made >= 450, "{} slow ones, {made} quick ones made", slow.len());
+    assert!(slow.len() <= 5 && made >= 180, "{} slow ones, {made} quick ones made", slow.len());
 }
 
 /// Subscriptions that hang, and a rig of 64 slots for them and `fast`.
@@ -127,13 +130,16 @@ fn one_that_is_alone_has_all_slots() {
 #[test]
 fn room_is_made_while_many_hang_and_the_last_slots_are_free() {
     let (mut rig, deliver) = beside_hanging();
+    for name in HANGING {
+        rig.deliveries(deliver, name, 20);
+    }
+    assert_eq!(rig.attempts().len(), 60);
     for name in HANGING.iter().cycle() {
         if !rig.engine.has_room(deliver) {
             break;
         }
         rig.deliveries(deliver, name, 1);
     }
-    assert_eq!(rig.attempts().len(), 60);
     rig.wait(seconds(1));
     rig.attempts();
     rig.commit();
@@ -146,7 +152,7 @@ fn room_is_made_while_many_hang_and_the_last_slots_are_free() {
 fn slots_that_threads_have_no_time_for_are_added_as_soon_as_they_only_wait() {
     let mut rig = Rig::with(Policy { max_in_flight: 1024, ..policy() }, &eager(&["hangs", "fast"]));
     let deliver = rig.moved(Role::Deliver);
-    rig.deliveries(deliver, "hangs", 400);
+    rig.deliveries(deliver, "hangs", 150);
     assert_eq!((rig.attempts().len(), rig.engine.capacity()), (120, 128));
     rig.deliveries(deliver, "fast", 100);
     assert_eq!(rig.attempts().len(), 4, "the others have of the last ones at once");
@@ -171,8 +177,11 @@ fn slots_are_added_while_most_hang_though_the_others_wait_for_us() {
     assert_eq!(rig.engine.capacity(), 64);
     rig.deliveries(deliver, "hangs", 200);
     assert_eq!(rig.attempts().len(), 60);
-    (0..5).for_each(|_| look(&mut rig));
-    assert!(rig.engine.capacity() >= 128, "{}", rig.engine.capacity());
+    let capacity = (0..5).map(|_| {
+        look(&mut rig);
+        rig.engine.capacity()
+    });
+    assert!(capacity.max() >= Some(128));
 }
 
 fn tenants() -> Vec<Arc<Subscription>> {
