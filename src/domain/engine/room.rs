@@ -13,8 +13,8 @@ use crate::domain::tiers;
 /// How often a full partition is looked at, at most.
 const LOOK: std::time::Duration = std::time::Duration::from_millis(50);
 
-/// How many deliveries make way in a partition at one look, unless it is for bytes. All at once would have the threads and
-/// the brokers busy with them while the deliveries that they make way for wait.
+/// How many deliveries make way in a partition at one look, beside those that are more than it needs. All at once would keep
+/// the threads and the brokers busy while the deliveries that they make way for wait.
 const AT_ONCE: usize = 128;
 
 /// What a partition has no room for want of.
