@@ -167,13 +167,6 @@ impl Admission<'_> {
     /// Folds what was seen into the status of its subscription. What tells of another definition than the one in force is
     /// passed over, and so is a status that speaks of one before it.
     fn observe(&mut self, partition: &mut Partition, offset: Offset, seen: Observation) {
-        let health = partition.health.as_mut();
-        let health = health.expect("an audit partition has room only when it is known");
-        let before = health.get(seen.subscription.as_str());
-        if before.is_none() && seen.kind == Kind::Delivered {
-            // So it is with most: all is well, and was.
-            return self.skip(partition, offset);
-        }
         let current = self.registry.get(&seen.subscription);
         let is_current = match seen.kind {
             Kind::Delivered => true,
@@ -182,8 +175,10 @@ impl Admission<'_> {
             }
         };
         if is_current {
+            let health = partition.health.as_mut();
+            let health = health.expect("an audit partition has room only when it is known");
             let is_of_now = |status: &&Status| !current.is_some_and(|it| status.is_before(it));
-            let before = before.filter(is_of_now);
+            let before = health.get(seen.subscription.as_str()).filter(is_of_now);
             if let Some(status) = health::fold(before, &seen, self.policy.disable_after) {
                 self.gathering.tell(Telling::folded(
                     self.id,

@@ -52,14 +52,14 @@ impl Engine {
     pub fn poll_attempt(&mut self, now: Timestamp) -> Option<Attempt> {
         while let Some(slots) = self.slots() {
             let Some(turn) = self.lanes.next(slots, now) else { break };
-            let (delivery, known) = match turn {
-                Turn::Attempt(delivery, known) => (delivery, known),
+            let delivery = match turn {
+                Turn::Attempt(delivery) => delivery,
                 Turn::Away(delivery, until) => {
                     self.send_away(delivery, until, now);
                     continue;
                 }
             };
-            let subscription = match self.deliverable(&delivery, known, now) {
+            let subscription = match self.deliverable(&delivery, now) {
                 Ok(subscription) => subscription,
                 Err(reason) => {
                     self.lanes.abandoned(&delivery);
@@ -95,10 +95,9 @@ impl Engine {
     fn deliverable(
         &self,
         delivery: &Delivery,
-        known: Option<Arc<Subscription>>,
         now: Timestamp,
     ) -> Result<Arc<Subscription>, Reason> {
-        let Some(subscription) = known else {
+        let Some(subscription) = self.registry.get(&delivery.subscription) else {
             let invalid = self.statuses.is_invalid(&delivery.subscription);
             return Err(if invalid {
                 Reason::SubscriptionDisabled
@@ -109,10 +108,10 @@ impl Engine {
         let expire_after = self.policy.retry.expire_after;
         let expired = delivery.first_at.is_some_and(|first| now > tiers::add(first, expire_after));
         match subscription.state {
-            _ if self.statuses.is_disabled(&subscription) => Err(Reason::SubscriptionDisabled),
+            _ if self.statuses.is_disabled(subscription) => Err(Reason::SubscriptionDisabled),
             Activity::Inactive => Err(Reason::SubscriptionDisabled),
             Activity::Active if expired => Err(Reason::Expired),
-            Activity::Active => Ok(subscription),
+            Activity::Active => Ok(subscription.clone()),
         }
     }
 

@@ -35,9 +35,8 @@ use sites::{Learnt, Sites};
 /// What a turn came to.
 #[derive(Debug)]
 pub(super) enum Turn {
-    /// An attempt is to be made for the subscription, if there is one still; its lane counts it as in flight until
-    /// [`Lanes::landed`].
-    Attempt(Delivery, Option<Arc<Subscription>>),
+    /// An attempt is to be made; its lane counts it as in flight until [`Lanes::landed`].
+    Attempt(Delivery),
     /// The delivery is to wait in the tiers until then.
     Away(Delivery, Timestamp),
 }
@@ -150,7 +149,7 @@ impl Lanes {
                 self.sites.started(&subscription.url);
             }
             lane.take_place(&mut self.ring, &id);
-            return Some(Turn::Attempt(delivery, lane.subscription.clone()));
+            return Some(Turn::Attempt(delivery));
         }
     }
 
