@@ -11,10 +11,6 @@ use jiff::Timestamp;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TierIndex(pub usize);
 
-/// The part of the shortest tier by which a tier may be longer than what remains of a wait that goes on. Reading and
-/// writing a record takes some time off its wait: without this, 10 s are 5 s and then four times 1 s.
-const SLACK: u32 = 4;
-
 /// The tiers of waiting, shortest first. Never empty.
 #[derive(Clone, Debug)]
 pub struct Wheel {
@@ -54,6 +50,11 @@ impl Wheel {
         self.tiers[0]
     }
 
+    /// Returns by what a tier may be longer than what remains of a wait that goes on.
+    fn slack(&self) -> Duration {
+        self.tiers[0] / 4
+    }
+
     /// Returns when a record written to a tier at `written` wants to be looked at again.
     ///
     /// That is when it has been through the tier, or when it is due if that comes first.
@@ -63,8 +64,9 @@ impl Wheel {
 
     /// Decides about a record that is due at `due` and has come through its tier.
     ///
-    /// It may go on to a tier that is a quarter of the shortest longer than what remains: it is looked at when it is due, but
-    /// those that were written to that tier before it may make it that much late.
+    /// Reading and writing take some time off a wait, so it may go on to a tier that is somewhat longer than what remains:
+    /// otherwise 10 s were 5 s and then four times 1 s. It is looked at when it is due, but those that were written to that
+    /// tier before it may make it late, by [`Wheel::slack`] at most.
     pub fn step(&self, due: Timestamp, now: Timestamp) -> Step {
         let remaining = until(due, now);
         if remaining.is_zero() {
@@ -72,7 +74,7 @@ impl Wheel {
         } else if remaining < self.tiers[0] {
             Step::Wait(due)
         } else {
-            Step::Move(self.tier_for(remaining + self.tiers[0] / SLACK))
+            Step::Move(self.tier_for(remaining + self.slack()))
         }
     }
 }

@@ -83,6 +83,8 @@ impl Engine {
     ///
     /// To be called once before a round of [`Engine::poll_attempt`].
     pub fn advance(&mut self, now: Timestamp) {
+        // First, as what comes into turn below waits for no slot yet.
+        self.make_room(now);
         while self.delayed.peek().is_some_and(|delayed| delayed.due <= now) {
             let Delayed { mut delivery, .. } = self.delayed.pop().expect("it was peeked at");
             delivery.admitted_at = now;
@@ -92,7 +94,6 @@ impl Engine {
             }
         }
         self.lanes.wake(now);
-        self.make_room(now);
         let waiting = |partition: &Partition| partition.head.is_some() || partition.fan.is_some();
         let ids = self.partitions.iter().filter(|(_, partition)| waiting(partition));
         let ids: Vec<_> = ids.map(|(id, _)| *id).collect();

@@ -16,9 +16,9 @@ use crate::domain::progress::Settled;
 use crate::domain::subscription::{Activity, Subscription};
 use crate::domain::tiers;
 
-/// While deliveries wait for slots, a partition with so many open records, and with as many as there are slots, takes no
-/// more: they would only wait where the caches are small.
-const ENOUGH: usize = 256;
+/// While deliveries wait for slots, a partition takes no more once it has so many open records, or twice as many as there
+/// are slots if that is more: they would only wait, and cost memory and cache misses.
+const ENOUGH: usize = 512;
 
 /// Names one attempt; never used again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -73,7 +73,7 @@ impl Engine {
         self.enough = usize::MAX;
         if !is_for_all && self.lanes.is_in_turn() {
             self.capacity.reached();
-            self.enough = ENOUGH.max(self.capacity.get());
+            self.enough = ENOUGH.max(2 * self.capacity.get());
         }
         None
     }

@@ -333,8 +333,10 @@ impl Engine {
         let heads = self.partitions.values().filter_map(|partition| partition.head.as_ref());
         let ready = heads.map(|head| head.ready_at);
         let delayed = self.delayed.peek().map(|delayed| delayed.due);
-        let lanes = self.lanes.next_wake();
-        ready.chain(delayed).chain(lanes).chain(self.batch_due()).filter(|at| *at > now).min()
+        let moving = self.partitions.values().filter(|partition| partition.has_more_to_move);
+        let looks = moving.map(|partition| partition.next_look);
+        let others = delayed.into_iter().chain(self.lanes.next_wake()).chain(self.batch_due());
+        ready.chain(looks).chain(others).filter(|at| *at > now).min()
     }
 
     /// Returns what passed through.

@@ -97,11 +97,11 @@ pub(super) struct Partition {
     pub(super) health: Option<Health>,
     /// Whether there is something that commits don't tell of yet.
     pub(super) dirty: bool,
-    /// Whether a record came that there was no room for, since full partitions were looked at last.
+    /// Whether a record came that there was no room for, since one was taken up or full partitions were looked at.
     pub(super) wants_room: bool,
     /// Whether more of its deliveries could have made way when it was looked at last.
-    pub(super) makes_room: bool,
-    /// When it is looked at again, if it is full.
+    pub(super) has_more_to_move: bool,
+    /// When it is looked at again, if it is full or has more to move.
     pub(super) next_look: Timestamp,
 }
 
@@ -126,7 +126,7 @@ impl Partition {
             health: None,
             dirty: false,
             wants_room: false,
-            makes_room: false,
+            has_more_to_move: false,
             next_look: Timestamp::MIN,
         }
     }
@@ -148,9 +148,10 @@ impl Partition {
             && self.fan.is_none()
     }
 
-    /// Tells whether a record can be admitted, where so many open ones are enough.
+    /// Tells whether a record can be admitted, where so many open ones are enough. In a tier most of them wait for their time.
     pub(super) fn admits(&self, enough: usize) -> bool {
-        self.window.unsettled() < enough && self.window.has_room()
+        let is_of_use = matches!(self.role, Role::Tier(_)) || self.window.unsettled() < enough;
+        is_of_use && self.window.has_room()
     }
 
     /// Tells whether what the status topic says of a subscription is for the owner of this partition to write.
@@ -218,6 +219,7 @@ impl Partition {
         counts: &mut Counts,
     ) {
         assert!(self.has_room(), "a record was handed over without room for it");
+        self.wants_room = false;
         let offset = record.origin.offset;
         let bytes = bytes_of(&record, translation.as_ref());
         let written = record.origin.timestamp;

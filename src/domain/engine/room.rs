@@ -34,7 +34,9 @@ impl Engine {
         let lack = |partition: &Partition| match () {
             () if partition.next_look > now => None,
             () if self.is_short_of_bytes() => Some(Lack::Bytes),
-            () if partition.makes_room || partition.is_full(self.enough, now) => Some(Lack::Window),
+            () if partition.has_more_to_move || partition.is_full(self.enough, now) => {
+                Some(Lack::Window)
+            }
             () => None,
         };
         let full = self.partitions.iter().filter_map(|(id, it)| Some((*id, lack(it)?)));
@@ -43,9 +45,9 @@ impl Engine {
             return;
         }
         for (id, lack) in full {
-            let makes_room = self.make_room_in(id, lack, now);
+            let has_more_to_move = self.make_room_in(id, lack, now);
             let partition = self.partition(id);
-            partition.makes_room = makes_room;
+            partition.has_more_to_move = has_more_to_move;
             partition.next_look = tiers::add(now, LOOK);
         }
         for partition in self.partitions.values_mut() {
@@ -71,6 +73,9 @@ impl Engine {
             Lack::Bytes => (0, usize::MAX),
         };
         for lane in self.lanes.holding_up(id, least, now) {
+            if most == 0 {
+                break;
+            }
             if self.keeps_others_waiting(&lane, id, lack) {
                 let away = self.lanes.make_room(&lane, id, most, now);
                 most -= away.len();
@@ -122,6 +127,9 @@ impl Partition {
     /// Tells whether something could be admitted but for a lack of room.
     fn is_full(&self, enough: usize, now: Timestamp) -> bool {
         let ready = |head: &Head| head.ready_at <= now;
-        !self.admits(enough) && (self.fan.is_some() || self.head.as_ref().is_some_and(ready))
+        match &self.fan {
+            Some(_) => !self.window.has_room(),
+            None => !self.admits(enough) && self.head.as_ref().is_some_and(ready),
+        }
     }
 }

@@ -69,6 +69,35 @@ fn a_fan_out_larger_than_the_window_is_admitted_in_parts_and_reaches_all() {
 }
 
 #[test]
+fn a_fan_out_under_way_goes_to_what_its_subscriptions_have_become() {
+    let mut crowd = crowd();
+    crowd.sort_by_key(|it| it.hash);
+    let [.., changed, removed] = crowd.as_slice() else { unreachable!("there are many") };
+    let (changed, removed) = (changed.id.clone(), removed.id.clone());
+    let mut rig = rig(&crowd);
+    let orders = rig.orders();
+    rig.event(orders, 100, "a");
+    assert!(rig.engine.queued() < MANY - 2, "these two wait for room");
+    let url = "https://example.org/elsewhere";
+    let new = subscription(changed.as_str(), &json!({"url": url}));
+    rig.engine.put_subscription(new, rig.now);
+    rig.engine.remove_subscription(&removed, rig.now);
+    let (mut reached, mut urls) = (0, Vec::new());
+    while reached < MANY - 1 {
+        let attempts = rig.attempts();
+        reached += attempts.len();
+        for attempt in &attempts {
+            let Subscription { id, url, .. } = &*attempt.subscription;
+            assert_ne!(*id, removed);
+            urls.extend((*id == changed).then(|| url.to_string()));
+            rig.answer(attempt, 200);
+        }
+        rig.commit();
+    }
+    assert_eq!(urls, [url]);
+}
+
+#[test]
 fn a_fan_out_half_done_goes_on_with_the_next_owner_where_it_was() {
     let crowd = crowd();
     let mut first = rig(&crowd);

@@ -193,6 +193,7 @@ fn nobody_makes_room_in_a_partition_whose_other_deliveries_wait_for_slots() {
     // With a slot to spare it is the slow one that the others wait for.
     of(&attempts, "fast").into_iter().for_each(|attempt| rig.answer(attempt, 200));
     assert_eq!(rig.attempts().len(), 2);
+    // Slots aren't short any more, so the partition takes what its window holds.
     rig.attempts();
     rig.fill(orders, next, "s");
     assert_eq!(rig.attempts().len(), 0);
