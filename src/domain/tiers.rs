@@ -66,7 +66,7 @@ impl Wheel {
     ///
     /// Reading and writing take some time off a wait, so it may go on to a tier that is somewhat longer than what remains:
     /// otherwise 10 s were 5 s and then four times 1 s. It is looked at when it is due, but those that were written to that
-    /// tier before it may make it late, by [`Wheel::slack`] at most.
+    /// tier before it may make it that much late.
     pub fn step(&self, due: Timestamp, now: Timestamp) -> Step {
         let remaining = until(due, now);
         if remaining.is_zero() {
