@@ -41,7 +41,7 @@ impl Rig {
     }
 
     /// Looks at what is full until nothing more makes way, and returns how long what does is to wait, by looks.
-    fn make_room(&mut self) -> Vec<Vec<Duration>> {
+    pub(super) fn make_room(&mut self) -> Vec<Vec<Duration>> {
         let mut parts = Vec::new();
         loop {
             self.attempts();
@@ -206,8 +206,7 @@ fn nobody_makes_room_in_a_partition_whose_other_deliveries_wait_for_slots() {
 fn room_is_made_in_a_partition_while_those_of_others_wait_for_slots() {
     let mut rig = ten_slots();
     let orders = rig.orders();
-    let busy = TopicPartition { partition: 1, ..self::orders() };
-    let busy = rig.engine.assign(busy, Role::Events, START, "");
+    let busy = rig.second_orders();
     rig.fill(orders, 100, "s");
     for offset in 100..200 {
         rig.event(busy, offset, "f");
@@ -311,37 +310,6 @@ fn waits_for_a_slow_lane_grow_up_to_the_time_that_it_has_been_slow() {
     let later = waits(&rig.commit(), rig.now);
     let longest = later.last().expect("the lane has enough");
     assert!(later.is_sorted() && (seconds(90)..=seconds(101)).contains(longest), "{longest:?}");
-}
-
-#[test]
-fn a_partition_makes_room_as_soon_as_it_is_full_though_another_was_looked_at_just_now() {
-    let mut rig = Rig::new(&slow_and_fast());
-    let orders = rig.orders();
-    let other = TopicPartition { partition: 1, ..self::orders() };
-    let other = rig.engine.assign(other, Role::Events, START, "");
-    rig.fill(orders, 100, "s");
-    assert_eq!(rig.attempts().len(), 16);
-    rig.wait(millis(5));
-    // What was queued just now waits for no slot: its lane has as many as it may have.
-    rig.fill(other, 100, "s");
-    rig.attempts();
-    let batch = rig.commit();
-    assert_eq!(waits(&batch, rig.now).len(), 129);
-    assert!(batch.endings.iter().all(|(id, _)| *id == other));
-}
-
-#[test]
-fn room_is_made_a_part_at_a_time_until_the_lane_keeps_what_it_can_send() {
-    let mut rig = Rig::new(&slow_and_fast());
-    let orders = rig.orders();
-    rig.fill(orders, 100, "s");
-    rig.attempts();
-    rig.wait(seconds(1));
-    let parts: Vec<_> = rig.make_room().iter().map(Vec::len).collect();
-    // With the first part goes the delivery that there was no room for.
-    assert_eq!(parts[..3], [129, 128, 128]);
-    assert!(parts.iter().sum::<usize>() > 900, "{parts:?}");
-    assert_eq!(rig.engine.queued(), 20, "so many it sends in two seconds");
 }
 
 #[test]

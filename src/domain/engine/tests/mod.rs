@@ -113,6 +113,12 @@ impl Rig {
         self.engine.assign(orders(), Role::Events, START, "")
     }
 
+    /// Assigns the events of `orders/1` for the first time.
+    fn second_orders(&mut self) -> PartitionId {
+        let name = TopicPartition { partition: 1, ..orders() };
+        self.engine.assign(name, Role::Events, START, "")
+    }
+
     /// Assigns a partition of moved deliveries for the first time.
     fn moved(&mut self, role: Role) -> PartitionId {
         let name = TopicPartition { topic: "moved".into(), partition: 0 };

@@ -155,3 +155,33 @@ fn the_time_in_which_a_lane_had_nothing_to_send_is_not_taken_for_slowness() {
     let first = waits(&rig.commit(), rig.now)[0];
     assert!(first < seconds(2), "{first:?}");
 }
+
+#[test]
+fn a_partition_makes_room_as_soon_as_it_is_full_though_another_was_looked_at_just_now() {
+    let mut rig = Rig::new(&slow_and_fast());
+    let orders = rig.orders();
+    let other = rig.second_orders();
+    rig.fill(orders, 100, "s");
+    assert_eq!(rig.attempts().len(), 16);
+    rig.wait(millis(5));
+    // What was queued just now waits for no slot: its lane has as many as it may have.
+    rig.fill(other, 100, "s");
+    rig.attempts();
+    let batch = rig.commit();
+    assert_eq!(waits(&batch, rig.now).len(), 129);
+    assert!(batch.endings.iter().all(|(id, _)| *id == other));
+}
+
+#[test]
+fn room_is_made_a_part_at_a_time_until_the_lane_keeps_what_it_can_send() {
+    let mut rig = Rig::new(&slow_and_fast());
+    let orders = rig.orders();
+    rig.fill(orders, 100, "s");
+    rig.attempts();
+    rig.wait(seconds(1));
+    let parts: Vec<_> = rig.make_room().iter().map(Vec::len).collect();
+    // With the first part goes the delivery that there was no room for.
+    assert_eq!(parts[..3], [129, 128, 128]);
+    assert!(parts.iter().sum::<usize>() > 900, "{parts:?}");
+    assert_eq!(rig.engine.queued(), 20, "so many it sends in two seconds");
+}
