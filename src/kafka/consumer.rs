@@ -64,6 +64,9 @@ type Wake = Arc<dyn Fn() + Send + Sync>;
 /// How often every queue is looked at, whether it has called or not: a call that got lost costs no more.
 const LOOK: Duration = Duration::from_millis(100);
 
+/// How long brokers may take to answer a question that is asked for its own sake.
+const ROUSE: Duration = Duration::from_secs(1);
+
 /// The member of the group that this process is.
 pub struct GroupConsumer {
     consumer: Arc<BaseConsumer<Context>>,
@@ -267,6 +270,7 @@ impl GroupConsumer {
         }
         self.consumer.incremental_assign(&list)?;
         if partitions.is_empty() {
+            self.rouse();
             return Ok(());
         }
         // The fetcher points a partition's messages at the consumer's queue when it starts, on another thread. Pausing
@@ -281,7 +285,28 @@ impl GroupConsumer {
             called.set();
             self.queues.insert(name.clone(), Queue { records, called });
         }
-        self.consumer.resume(&list)
+        self.consumer.resume(&list)?;
+        self.rouse();
+        Ok(())
+    }
+
+    /// Has the threads that fetch look again for what there is to fetch.
+    ///
+    /// From a word of the group until it is answered all partitions are paused, those that stay as well. A thread of
+    /// librdkafka that finds nothing to fetch meanwhile sleeps for up to a second (`rd_kafka_max_block_ms`), and nothing
+    /// wakes it when they go on; an answer of its broker does.
+    fn rouse(&self) {
+        let mut ends = list(self.queues.keys());
+        if ends.count() == 0 || ends.set_all_offsets(KafkaOffset::End).is_err() {
+            return;
+        }
+        let ends = move |consumer: &Weak<BaseConsumer<Context>>| {
+            // Who can't answer is away; who is back is asked for records by itself.
+            let consumer = consumer.upgrade().ok_or(())?;
+            let _ = consumer.offsets_for_times(ends.clone(), ROUSE);
+            Ok(())
+        };
+        self.ask("rouse", |()| {}, ends);
     }
 
     /// Returns what has been fetched of a partition.
@@ -309,6 +334,7 @@ impl GroupConsumer {
         if let Err(error) = self.consumer.incremental_unassign(&list(names)) {
             warn!(%error, "partitions were taken before they were given back");
         }
+        self.rouse();
     }
 
     /// Returns the end of each partition as last reported, within seconds.

@@ -20,6 +20,7 @@ mod health;
 mod history;
 mod input;
 mod instances;
+mod member;
 mod monitoring;
 mod ops;
 mod page;
