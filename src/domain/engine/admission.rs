@@ -238,11 +238,11 @@ impl Admission<'_> {
         };
         self.hold(partition, bytes);
         for target in listed {
-            self.enqueue(partition, seq, bytes, event.clone(), &target);
+            self.enqueue(partition, seq, bytes, event.clone(), &target, Some(&target));
         }
         if let Some(cursor) = cursor {
-            let rest = targets.into_iter();
-            partition.fan = Some(Fan { seq, event, bytes, rest, cursor });
+            let (rest, found_in) = (targets.into_iter(), self.registry.revision());
+            partition.fan = Some(Fan { seq, event, bytes, rest, found_in, cursor });
         }
     }
 
@@ -261,7 +261,8 @@ impl Admission<'_> {
 
     /// Admits deliveries of the fan-out under way, as many as there is room for.
     ///
-    /// The first of a record, and all of one hash, go together: a commit in between would say less than is true.
+    /// The first of a record, and all of one hash, go together: a commit in between would say less than is true. Each goes to
+    /// what its subscription has become since the record was matched.
     fn fan_out(&mut self, partition: &mut Partition) {
         let Some(mut fan) = partition.fan.take() else { return };
         while let Some(target) = fan.rest.as_slice().first() {
@@ -273,7 +274,11 @@ impl Admission<'_> {
             let target = fan.rest.next().expect("it was looked at");
             fan.cursor = target.hash;
             partition.window.add(fan.seq, target.hash);
-            self.enqueue(partition, fan.seq, fan.bytes, fan.event.clone(), &target);
+            let known = match self.registry.revision() == fan.found_in {
+                true => Some(&target),
+                false => self.registry.get(&target.id),
+            };
+            self.enqueue(partition, fan.seq, fan.bytes, fan.event.clone(), &target, known);
         }
         partition.window.close(fan.seq);
     }
@@ -284,7 +289,8 @@ impl Admission<'_> {
         seq: Seq,
         bytes: usize,
         event: Arc<Event>,
-        target: &Arc<Subscription>,
+        target: &Subscription,
+        known: Option<&Arc<Subscription>>,
     ) {
         let delivery = Delivery {
             partition: self.id,
@@ -299,7 +305,7 @@ impl Admission<'_> {
             admitted_at: self.now,
             started_at: None,
         };
-        self.queue(partition, delivery, Some(target));
+        self.queue(partition, delivery, known);
     }
 
     fn queue(

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::batch::Gathering;
-use super::lanes::{Slots, Turn};
+use super::lanes::{LaneKey, Slots, Turn};
 use super::partition::Partition;
 use super::{Delivery, ENDINGS_MAX, Engine};
 use crate::domain::ending::{DeliveryEnding, Ending, Next, Value};
@@ -52,22 +52,22 @@ impl Engine {
     pub fn poll_attempt(&mut self, now: Timestamp) -> Option<Attempt> {
         while let Some(slots) = self.slots() {
             let Some(turn) = self.lanes.next(slots, now) else { break };
-            let delivery = match turn {
-                Turn::Attempt(delivery) => delivery,
+            let (lane, delivery, known) = match turn {
+                Turn::Attempt { lane, delivery, subscription } => (lane, delivery, subscription),
                 Turn::Away(delivery, until) => {
                     self.send_away(delivery, until, now);
                     continue;
                 }
             };
-            let subscription = match self.deliverable(&delivery, now) {
+            let subscription = match self.deliverable(&delivery, known, now) {
                 Ok(subscription) => subscription,
                 Err(reason) => {
-                    self.lanes.abandoned(&delivery);
+                    self.lanes.abandoned(lane, &delivery);
                     self.end(delivery, None, Next::DeadLetter(reason), now);
                     continue;
                 }
             };
-            return Some(self.start(delivery, subscription, now));
+            return Some(self.start(lane, delivery, subscription, now));
         }
         let is_for_all = self.capacity.slots(self.air.len()) == Some(Slots::ForAll);
         self.enough = usize::MAX;
@@ -95,9 +95,10 @@ impl Engine {
     fn deliverable(
         &self,
         delivery: &Delivery,
+        known: Option<Arc<Subscription>>,
         now: Timestamp,
     ) -> Result<Arc<Subscription>, Reason> {
-        let Some(subscription) = self.registry.get(&delivery.subscription) else {
+        let Some(subscription) = known else {
             let invalid = self.statuses.is_invalid(&delivery.subscription);
             return Err(if invalid {
                 Reason::SubscriptionDisabled
@@ -108,15 +109,16 @@ impl Engine {
         let expire_after = self.policy.retry.expire_after;
         let expired = delivery.first_at.is_some_and(|first| now > tiers::add(first, expire_after));
         match subscription.state {
-            _ if self.statuses.is_disabled(subscription) => Err(Reason::SubscriptionDisabled),
+            _ if self.statuses.is_disabled(&subscription) => Err(Reason::SubscriptionDisabled),
             Activity::Inactive => Err(Reason::SubscriptionDisabled),
             Activity::Active if expired => Err(Reason::Expired),
-            Activity::Active => Ok(subscription.clone()),
+            Activity::Active => Ok(subscription),
         }
     }
 
     fn start(
         &mut self,
+        lane: LaneKey,
         mut delivery: Delivery,
         subscription: Arc<Subscription>,
         now: Timestamp,
@@ -128,7 +130,7 @@ impl Engine {
         let more = self.policy.retry.schedule_of(&subscription).delay_after(number).is_some();
         let event = delivery.event.clone();
         self.partition(delivery.partition).in_air += 1;
-        self.air.insert(id, delivery);
+        self.air.insert(id, (lane, delivery));
         let retryable = if more { Retryable::Retryable } else { Retryable::Last };
         Attempt { id, event, subscription, number, retryable }
     }
@@ -142,14 +144,14 @@ impl Engine {
         now: Timestamp,
         fraction: f64,
     ) {
-        let Some(mut delivery) = self.air.remove(&id) else {
+        let Some((lane, mut delivery)) = self.air.remove(&id) else {
             self.counts.stale += 1;
             return;
         };
         let started_at = delivery.started_at.expect("what is in the air was started");
         self.capacity.ended(tiers::until(now, started_at), attempted.latency);
         let alone = self.policy.retry.wish_of(&attempted);
-        self.lanes.landed(subscription, delivery.bytes, &attempted, alone, now);
+        self.lanes.landed(lane, subscription, delivery.bytes, &attempted, alone, now);
         self.partition(delivery.partition).in_air -= 1;
         if let Err(Failure { reason: reason @ Reason::Filtered, .. }) = &attempted.end {
             // Nothing was to be sent, and so nothing was: no attempt.

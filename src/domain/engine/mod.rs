@@ -44,8 +44,8 @@ pub use attempts::{Attempt, AttemptId};
 use batch::Gathering;
 pub use batch::{Batch, Change, Commit, Telling};
 use capacity::Capacity;
-use lanes::Lanes;
 pub use lanes::{Fairness, LaneCounts, Waiting};
+use lanes::{LaneKey, Lanes};
 use partition::Partition;
 pub use partition::{PartitionId, Role};
 use statuses::Statuses;
@@ -143,7 +143,8 @@ pub struct Engine {
     capacity: Capacity,
     /// As many open records as a partition needs at present.
     enough: usize,
-    air: FxHashMap<AttemptId, Delivery>,
+    /// The attempts that run, with the lanes that they are of.
+    air: FxHashMap<AttemptId, (LaneKey, Delivery)>,
     /// Deliveries that are admitted and due within the shortest tier.
     delayed: BinaryHeap<Delayed>,
     delayed_so_far: u64,
@@ -305,9 +306,9 @@ impl Engine {
         let endings = self.gathering.drop_partition(id);
         self.counts.stale += endings as u64;
         self.gathering.free(partition.bytes);
-        let gone: Vec<_> = self.air.extract_if(|_, delivery| delivery.partition == id).collect();
-        for (_, delivery) in gone {
-            self.lanes.abandoned(&delivery);
+        let gone = self.air.extract_if(|_, (_, delivery)| delivery.partition == id);
+        for (_, (lane, delivery)) in gone {
+            self.lanes.abandoned(lane, &delivery);
         }
     }
 

@@ -13,6 +13,7 @@ use crate::domain::headers::Carried;
 use crate::domain::health::Observation;
 use crate::domain::progress::{Plan, Seq, Settled, Window};
 use crate::domain::record::{NextOffset, Offset, Record, TopicPartition};
+use crate::domain::registry::Revision;
 use crate::domain::source::{Format, Source, SourceIndex};
 use crate::domain::subscription::{Subscription, SubscriptionHash, SubscriptionId};
 use crate::domain::tiers::TierIndex;
@@ -68,8 +69,10 @@ pub(super) struct Fan {
     pub(super) seq: Seq,
     pub(super) event: Arc<Event>,
     pub(super) bytes: usize,
-    /// In the order of their hashes.
+    /// In the order of their hashes, as they were found in the registry.
     pub(super) rest: std::vec::IntoIter<Arc<Subscription>>,
+    /// When that was.
+    pub(super) found_in: Revision,
     /// The hash that was admitted last.
     pub(super) cursor: SubscriptionHash,
 }

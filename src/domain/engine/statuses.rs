@@ -152,6 +152,7 @@ impl Engine {
         now: Timestamp,
     ) {
         self.registry.remove(&id);
+        self.lanes.renew(&id, None);
         self.statuses.invalid.insert(id.clone(), (definition, reason.into()));
         self.correct_status(&id, now);
     }

@@ -25,7 +25,12 @@ pub struct Registry {
     /// Those of one tenant.
     by_tenant: FxHashMap<Arc<str>, Topics>,
     active: usize,
+    revision: Revision,
 }
+
+/// How often a registry has changed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Revision(u64);
 
 /// Subscriptions of one tenant, or of none.
 #[derive(Default)]
@@ -45,6 +50,7 @@ impl Registry {
 
     /// Adds a subscription, in place of the one with its id.
     pub fn put(&mut self, subscription: Arc<Subscription>) {
+        self.revision.0 += 1;
         let replaced = self.by_id.insert(subscription.id.clone(), subscription.clone());
         if let Some(replaced) = replaced {
             self.unindex(&replaced);
@@ -68,6 +74,7 @@ impl Registry {
     /// Takes out the subscription with this id and returns it.
     pub fn remove(&mut self, id: &SubscriptionId) -> Option<Arc<Subscription>> {
         let removed = self.by_id.remove(id)?;
+        self.revision.0 += 1;
         self.unindex(&removed);
         Some(removed)
     }
@@ -83,6 +90,11 @@ impl Registry {
             |it: &Subscription| it.topics.is_empty() || it.topics.iter().any(|t| **t == *topic);
         let another = |it: &&Arc<Subscription>| it.id != *id && it.state == Activity::Active;
         self.by_id.values().filter(another).any(|it| wants(it))
+    }
+
+    /// Returns which state this is: what was found in it stands for as long as this stays the same.
+    pub fn revision(&self) -> Revision {
+        self.revision
     }
 
     /// Returns how many subscriptions there are, active or not.

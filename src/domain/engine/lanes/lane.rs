@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::LaneKey;
 use super::breaker::Pass;
 use super::limit::{Experience, Limit};
 use super::rate::Rate;
@@ -66,6 +67,7 @@ pub(super) enum Gate {
 
 #[derive(Debug)]
 pub(super) struct Lane {
+    pub(super) id: SubscriptionId,
     pub(super) queue: VecDeque<Delivery>,
     pub(super) in_flight: u32,
     /// The bytes of the records whose deliveries are in flight.
@@ -87,12 +89,14 @@ pub(super) struct Lane {
 
 impl Lane {
     pub(super) fn new(
+        id: SubscriptionId,
         subscription: Option<&Arc<Subscription>>,
         party: Party,
         bounds: Bounds,
         now: Timestamp,
     ) -> Self {
         Self {
+            id,
             // Where there are many lanes, most never hold more than one delivery.
             queue: VecDeque::with_capacity(1),
             in_flight: 0,
@@ -122,9 +126,9 @@ impl Lane {
     }
 
     /// Takes its place in the ring, if it has something to send and no other place.
-    pub(super) fn take_place(&mut self, ring: &mut Ring, id: &SubscriptionId) {
+    pub(super) fn take_place(&mut self, ring: &mut Ring, key: LaneKey) {
         if self.place == Place::Aside && !self.queue.is_empty() {
-            self.place = Place::InTurn(ring.push(id.clone(), &self.party, self.in_flight));
+            self.place = Place::InTurn(ring.push(key, &self.party, self.in_flight));
         }
     }
 

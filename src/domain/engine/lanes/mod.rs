@@ -22,6 +22,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use rustc_hash::FxHashMap;
 use serde::Serialize;
+use slab::Slab;
 
 use super::{Delivery, PartitionId, Policy};
 use crate::domain::outcome::Attempted;
@@ -32,11 +33,16 @@ use ring::Ring;
 pub(super) use ring::{FEW, Slots};
 use sites::{Learnt, Sites};
 
+/// Names a lane for as long as it exists; then it may be the name of another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct LaneKey(usize);
+
 /// What a turn came to.
 #[derive(Debug)]
 pub(super) enum Turn {
-    /// An attempt is to be made; its lane counts it as in flight until [`Lanes::landed`].
-    Attempt(Delivery),
+    /// An attempt is to be made to the subscription, if there is one still; the lane counts it as in flight until
+    /// [`Lanes::landed`], and exists until then.
+    Attempt { lane: LaneKey, delivery: Delivery, subscription: Option<Arc<Subscription>> },
     /// The delivery is to wait in the tiers until then.
     Away(Delivery, Timestamp),
 }
@@ -67,23 +73,25 @@ pub struct Waiting {
 
 #[derive(Debug)]
 pub(super) struct Lanes {
-    lanes: FxHashMap<SubscriptionId, Lane>,
+    lanes: Slab<Lane>,
+    by_id: FxHashMap<SubscriptionId, LaneKey>,
     sites: Sites,
     ring: Ring,
-    asleep: BTreeSet<(Timestamp, SubscriptionId)>,
+    asleep: BTreeSet<(Timestamp, LaneKey)>,
     queued: usize,
     bounds: Bounds,
 }
 
 impl Lanes {
     pub(super) fn new(policy: &Policy) -> Self {
-        let (lanes, sites, asleep) = Default::default();
+        let (lanes, by_id, sites, asleep) = Default::default();
         let bounds = Bounds {
             attempts: policy.max_in_flight_per_subscription,
             bytes: policy.max_bytes_in_flight / 2,
             away: policy.wheel.shortest(),
         };
-        Self { lanes, sites, ring: Ring::new(policy.fairness), asleep, queued: 0, bounds }
+        let ring = Ring::new(policy.fairness);
+        Self { lanes, by_id, sites, ring, asleep, queued: 0, bounds }
     }
 
     /// Queues a delivery to a subscription, if there is one still; or returns it with the time until which it is to
@@ -95,29 +103,43 @@ impl Lanes {
         subscription: Option<&Arc<Subscription>>,
         now: Timestamp,
     ) -> Option<(Delivery, Timestamp)> {
-        let id = delivery.subscription.clone();
-        let (bounds, ring) = (self.bounds, &self.ring);
-        let lane = self.lanes.entry(id.clone());
-        let party = || ring.party(subscription.and_then(|it| it.tenant.as_ref()));
-        let lane = lane.or_insert_with(|| Lane::new(subscription, party(), bounds, now));
+        let bounds = self.bounds;
+        let key = match self.by_id.get(&delivery.subscription) {
+            Some(key) => *key,
+            None => self.open(&delivery.subscription, subscription, now),
+        };
+        let lane = &mut self.lanes[key.0];
         if let Some(until) = lane.overflow(bounds, now) {
             return Some((delivery, until));
         }
         lane.push(delivery, now);
-        lane.take_place(&mut self.ring, &id);
+        lane.take_place(&mut self.ring, key);
         self.queued += 1;
         None
+    }
+
+    fn open(
+        &mut self,
+        id: &SubscriptionId,
+        subscription: Option<&Arc<Subscription>>,
+        now: Timestamp,
+    ) -> LaneKey {
+        let party = self.ring.party(subscription.and_then(|it| it.tenant.as_ref()));
+        let lane = Lane::new(id.clone(), subscription, party, self.bounds, now);
+        let key = LaneKey(self.lanes.insert(lane));
+        self.by_id.insert(id.clone(), key);
+        key
     }
 
     /// Takes the next delivery in turn of those that the slots are for.
     pub(super) fn next(&mut self, slots: Slots, now: Timestamp) -> Option<Turn> {
         loop {
-            let id = self.ring.pop(slots)?;
-            let lane = self.lanes.get_mut(&id).expect("a lane in the ring exists");
+            let key = self.ring.pop(slots)?;
+            let lane = &mut self.lanes[key.0];
             lane.place = Place::Aside;
             // A purge may have emptied it since.
             if lane.queue.is_empty() {
-                self.forget_if_idle(&id);
+                self.forget_if_idle(key);
                 continue;
             }
             let gate = lane.gate(&self.sites, self.bounds, now);
@@ -126,12 +148,12 @@ impl Lanes {
                 Gate::Probed => {
                     let subscription = lane.subscription.as_ref();
                     let subscription = subscription.expect("a probe is somebody's");
-                    self.sites.wait(&subscription.url, &id);
+                    self.sites.wait(&subscription.url, &lane.id);
                     continue;
                 }
                 Gate::Sleep(until) => {
                     lane.place = Place::Asleep(until);
-                    self.asleep.insert((until, id));
+                    self.asleep.insert((until, key));
                     continue;
                 }
                 Gate::Go | Gate::Away(_) => {}
@@ -139,8 +161,8 @@ impl Lanes {
             let delivery = lane.queue.pop_front().expect("it isn't empty");
             self.queued -= 1;
             if let Gate::Away(until) = gate {
-                lane.take_place(&mut self.ring, &id);
-                self.forget_if_idle(&id);
+                lane.take_place(&mut self.ring, key);
+                self.forget_if_idle(key);
                 return Some(Turn::Away(delivery, until));
             }
             lane.started(delivery.bytes, now);
@@ -148,24 +170,25 @@ impl Lanes {
             if let Some(subscription) = &lane.subscription {
                 self.sites.started(&subscription.url);
             }
-            lane.take_place(&mut self.ring, &id);
-            return Some(Turn::Attempt(delivery));
+            lane.take_place(&mut self.ring, key);
+            let subscription = lane.subscription.clone();
+            return Some(Turn::Attempt { lane: key, delivery, subscription });
         }
     }
 
-    /// Takes note of how the attempt of a delivery of so many bytes ended; `alone` is how long the endpoint wants to be left
-    /// alone.
+    /// Takes note of how the attempt of a delivery of so many bytes to a subscription ended; `alone` is how long the endpoint
+    /// wants to be left alone.
     pub(super) fn landed(
         &mut self,
+        lane: LaneKey,
         subscription: &Subscription,
         bytes: usize,
         attempted: &Attempted,
         alone: Option<Duration>,
         now: Timestamp,
     ) {
-        let Subscription { id, url, .. } = subscription;
-        let learnt = self.sites.learn(url, attempted, alone, now);
-        self.let_go(id, bytes, |lane| {
+        let learnt = self.sites.learn(&subscription.url, attempted, alone, now);
+        self.let_go(lane, bytes, |lane| {
             lane.learn(attempted, now);
             if learnt.has_recovered {
                 lane.begin_again();
@@ -175,22 +198,16 @@ impl Lanes {
     }
 
     /// Takes note that a delivery that was taken comes to nothing.
-    pub(super) fn abandoned(&mut self, delivery: &Delivery) {
-        let Delivery { subscription: id, bytes, .. } = delivery;
-        let subscription = self.let_go(id, *bytes, |lane| lane.subscription.clone());
+    pub(super) fn abandoned(&mut self, lane: LaneKey, delivery: &Delivery) {
+        let subscription = self.let_go(lane, delivery.bytes, |lane| lane.subscription.clone());
         if let Some(subscription) = subscription {
             let learnt = self.sites.abandoned(&subscription.url);
             self.free(learnt);
         }
     }
 
-    fn let_go<T>(
-        &mut self,
-        id: &SubscriptionId,
-        bytes: usize,
-        learn: impl FnOnce(&mut Lane) -> T,
-    ) -> T {
-        let lane = self.lanes.get_mut(id).expect("a lane with something in flight exists");
+    fn let_go<T>(&mut self, key: LaneKey, bytes: usize, learn: impl FnOnce(&mut Lane) -> T) -> T {
+        let lane = &mut self.lanes[key.0];
         let learnt = learn(lane);
         let before = lane.in_flight;
         lane.ended(bytes);
@@ -198,26 +215,26 @@ impl Lanes {
             self.ring.reorder(&lane.party, order, before, lane.in_flight);
         }
         self.ring.ended(&lane.party, 1);
-        lane.take_place(&mut self.ring, id);
-        if lane.is_idle() {
-            self.lanes.remove(id);
-        }
+        lane.take_place(&mut self.ring, key);
+        self.forget_if_idle(key);
         learnt
     }
 
     fn free(&mut self, learnt: Learnt) {
         for id in learnt.freed {
-            self.offer_turn(&id);
+            if let Some(key) = self.by_id.get(&id) {
+                self.offer_turn(*key);
+            }
         }
     }
 
     /// Lets lanes go on whose time has come.
     pub(super) fn wake(&mut self, now: Timestamp) {
         while self.asleep.first().is_some_and(|(until, _)| *until <= now) {
-            let (_, id) = self.asleep.pop_first().expect("it was looked at");
-            self.lane(&id).place = Place::Aside;
-            self.offer_turn(&id);
-            self.forget_if_idle(&id);
+            let (_, key) = self.asleep.pop_first().expect("it was looked at");
+            self.lanes[key.0].place = Place::Aside;
+            self.offer_turn(key);
+            self.forget_if_idle(key);
         }
     }
 
@@ -228,9 +245,10 @@ impl Lanes {
 
     /// Begins anew with a subscription that was written again, or deleted.
     pub(super) fn renew(&mut self, id: &SubscriptionId, subscription: Option<&Arc<Subscription>>) {
-        let Some(lane) = self.lanes.get_mut(id) else {
+        let Some(key) = self.by_id.get(id).copied() else {
             return self.forget_sites(subscription);
         };
+        let lane = &mut self.lanes[key.0];
         let before = lane.subscription.clone();
         lane.renew(subscription, self.bounds);
         let party = self.ring.party(subscription.and_then(|it| it.tenant.as_ref()));
@@ -245,12 +263,12 @@ impl Lanes {
         }
         if let Place::Asleep(until) = lane.place {
             lane.place = Place::Aside;
-            self.asleep.remove(&(until, id.clone()));
+            self.asleep.remove(&(until, key));
         }
         self.forget_sites(before.as_ref());
         self.forget_sites(subscription);
-        self.offer_turn(id);
-        self.forget_if_idle(id);
+        self.offer_turn(key);
+        self.forget_if_idle(key);
     }
 
     fn forget_sites(&mut self, subscription: Option<&Arc<Subscription>>) {
@@ -262,8 +280,8 @@ impl Lanes {
 
     /// Tells whether a delivery of a partition waits for a slot in a lane with fewer attempts in flight than this.
     pub(super) fn wait_for_slots(&self, partition: PartitionId, fewer: u32) -> bool {
-        let mut fewer = self.lanes.values().filter(|lane| lane.in_flight < fewer);
-        fewer.any(|lane| lane.waits_for_slot(partition, self.bounds))
+        let mut fewer = self.lanes.iter().filter(|(_, lane)| lane.in_flight < fewer);
+        fewer.any(|(_, lane)| lane.waits_for_slot(partition, self.bounds))
     }
 
     /// Returns the lanes that hold up at least so many deliveries of a partition together and can spare some of them: the
@@ -276,11 +294,11 @@ impl Lanes {
     ) -> Vec<SubscriptionId> {
         let mut all = 0;
         let mut lanes = Vec::new();
-        for (id, lane) in &self.lanes {
+        for (_, lane) in &self.lanes {
             let (held, spare) = lane.holds_up(partition, self.bounds, now);
             all += held;
             if spare > 0 {
-                lanes.push((spare, id));
+                lanes.push((spare, &lane.id));
             }
         }
         if all < least {
@@ -304,19 +322,20 @@ impl Lanes {
         most: usize,
         now: Timestamp,
     ) -> Vec<(Delivery, Timestamp)> {
-        let bounds = self.bounds;
-        let taken = self.lane(id).make_room(partition, most, bounds, now);
+        let key = self.by_id[id];
+        let taken = self.lanes[key.0].make_room(partition, most, self.bounds, now);
         self.queued -= taken.len();
         taken
     }
 
     /// Drops what waits for a partition.
     pub(super) fn purge(&mut self, partition: PartitionId) {
-        for lane in self.lanes.values_mut() {
+        for (_, lane) in &mut self.lanes {
             lane.queue.retain(|delivery| delivery.partition != partition);
         }
         self.lanes.retain(|_, lane| !lane.is_idle());
-        self.queued = self.lanes.values().map(|lane| lane.queue.len()).sum();
+        self.by_id.retain(|_, key| self.lanes.contains(key.0));
+        self.queued = self.lanes.iter().map(|(_, lane)| lane.queue.len()).sum();
     }
 
     /// Returns how many deliveries wait.
@@ -332,7 +351,7 @@ impl Lanes {
     /// Tells why deliveries wait.
     pub(super) fn waiting(&self) -> Waiting {
         let mut waiting = Waiting::default();
-        for lane in self.lanes.values() {
+        for (_, lane) in &self.lanes {
             let its = match lane.place {
                 _ if lane.is_left_alone(&self.sites) => &mut waiting.endpoint,
                 Place::Asleep(_) => &mut waiting.rate,
@@ -347,7 +366,7 @@ impl Lanes {
     /// Counts the lanes.
     pub(super) fn counts(&self) -> LaneCounts {
         let mut counts = LaneCounts { open: self.sites.left_alone(), ..LaneCounts::default() };
-        for lane in self.lanes.values() {
+        for (_, lane) in &self.lanes {
             match lane.place {
                 _ if lane.is_left_alone(&self.sites) => {}
                 Place::Asleep(_) => counts.limited += 1,
@@ -364,19 +383,14 @@ impl Lanes {
         self.lanes.len()
     }
 
-    fn lane(&mut self, id: &SubscriptionId) -> &mut Lane {
-        self.lanes.get_mut(id).expect("a lane with something in flight, or asleep, exists")
+    fn offer_turn(&mut self, key: LaneKey) {
+        self.lanes[key.0].take_place(&mut self.ring, key);
     }
 
-    fn offer_turn(&mut self, id: &SubscriptionId) {
-        if let Some(lane) = self.lanes.get_mut(id) {
-            lane.take_place(&mut self.ring, id);
-        }
-    }
-
-    fn forget_if_idle(&mut self, id: &SubscriptionId) {
-        if self.lanes.get(id).is_some_and(Lane::is_idle) {
-            self.lanes.remove(id);
+    fn forget_if_idle(&mut self, key: LaneKey) {
+        if self.lanes[key.0].is_idle() {
+            let lane = self.lanes.remove(key.0);
+            self.by_id.remove(&lane.id);
         }
     }
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
-use crate::domain::subscription::SubscriptionId;
+use super::LaneKey;
 
 /// With fewer attempts in flight than this, a lane may have one of the last slots.
 pub(in crate::domain::engine) const FEW: u32 = 4;
@@ -58,7 +58,7 @@ struct Share {
     in_flight: u32,
     since: Order,
     /// Its lanes that wait, by their attempts in flight.
-    lanes: BTreeMap<(u32, Order), SubscriptionId>,
+    lanes: BTreeMap<(u32, Order), LaneKey>,
 }
 
 impl Ring {
@@ -76,11 +76,11 @@ impl Ring {
     }
 
     /// Puts a lane with so many attempts in flight behind its equals.
-    pub(super) fn push(&mut self, id: SubscriptionId, party: &Party, in_flight: u32) -> Order {
+    pub(super) fn push(&mut self, lane: LaneKey, party: &Party, in_flight: u32) -> Order {
         let order = self.next_order();
         let share = self.share(party);
         let is_first = share.lanes.is_empty();
-        share.lanes.insert((in_flight, order), id);
+        share.lanes.insert((in_flight, order), lane);
         if is_first {
             share.since = order;
             let place = (share.in_flight, order, party.clone());
@@ -90,7 +90,7 @@ impl Ring {
     }
 
     /// Takes the lane whose turn it is, if there is one that the slots are for.
-    pub(super) fn pop(&mut self, slots: Slots) -> Option<SubscriptionId> {
+    pub(super) fn pop(&mut self, slots: Slots) -> Option<LaneKey> {
         let place = match slots {
             Slots::ForAll => self.parties.first(),
             // Whoever is passed over has slots itself, so there aren't many.
@@ -101,21 +101,21 @@ impl Ring {
         let (in_flight, _, party) = place;
         let since = self.next_order();
         let share = self.share(&party);
-        let (_, id) = share.lanes.pop_first().expect("a party in the ring has lanes");
+        let (_, lane) = share.lanes.pop_first().expect("a party in the ring has lanes");
         share.since = since;
         if !share.lanes.is_empty() {
             self.parties.insert((in_flight, since, party));
         } else {
             self.forget_if_idle(&party);
         }
-        Some(id)
+        Some(lane)
     }
 
     /// Takes note that a lane that waits has so many attempts in flight now.
     pub(super) fn reorder(&mut self, party: &Party, order: Order, before: u32, now: u32) {
         let lanes = &mut self.share(party).lanes;
-        let id = lanes.remove(&(before, order)).expect("it waits with so many in flight");
-        lanes.insert((now, order), id);
+        let lane = lanes.remove(&(before, order)).expect("it waits with so many in flight");
+        lanes.insert((now, order), lane);
     }
 
     /// Takes a lane out that waits.

@@ -48,7 +48,7 @@ pub(super) struct Learnt {
 }
 
 /// What the end of an attempt says of a site.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Word {
     Well,
     Troubled,
@@ -67,6 +67,10 @@ impl Default for Sites {
 impl Sites {
     /// Tells whether an attempt may be made now.
     pub(super) fn pass(&self, url: &Url, now: Timestamp) -> Pass {
+        // So it mostly is, and the URL needn't be fetched from memory.
+        if self.troubled.is_empty() {
+            return Pass::Free;
+        }
         let passes = keys(url).map(|key| self.troubled.get(key).map(|site| site.breaker.pass(now)));
         passes.into_iter().flatten().max().unwrap_or(Pass::Free)
     }
@@ -84,6 +88,9 @@ impl Sites {
 
     /// Takes note of an attempt that starts.
     pub(super) fn started(&mut self, url: &Url) {
+        if self.troubled.is_empty() {
+            return;
+        }
         for key in keys(url) {
             if let Some(site) = self.troubled.get_mut(key) {
                 site.breaker.started();
@@ -100,7 +107,12 @@ impl Sites {
         now: Timestamp,
     ) -> Learnt {
         let mut learnt = Learnt::default();
-        for (key, word) in keys(url).into_iter().zip(words(attempted)) {
+        let words = words(attempted);
+        let is_well = !words.contains(&Word::Troubled) && alone.is_none();
+        if is_well && self.troubled.is_empty() {
+            return learnt;
+        }
+        for (key, word) in keys(url).into_iter().zip(words) {
             match word {
                 Word::Well => {
                     let mut closes = false;
