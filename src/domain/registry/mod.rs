@@ -12,6 +12,7 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
+use smol_str::SmolStr;
 
 use self::types::Types;
 use super::subscription::{Activity, Subscription, SubscriptionId};
@@ -23,7 +24,7 @@ pub struct Registry {
     /// Those without a tenant.
     any_tenant: Topics,
     /// Those of one tenant.
-    by_tenant: FxHashMap<Arc<str>, Topics>,
+    by_tenant: FxHashMap<SmolStr, Topics>,
     active: usize,
     revision: Revision,
 }

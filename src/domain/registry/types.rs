@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
+use smol_str::SmolStr;
 
 #[cfg(test)]
 use super::tests::visited;
@@ -18,7 +19,7 @@ use crate::domain::subscription::{Subscription, SubscriptionHash};
 #[cfg_attr(test, derive(PartialEq))]
 pub(super) struct Types {
     /// Of patterns without a wildcard.
-    exact: FxHashMap<Box<str>, List>,
+    exact: FxHashMap<SmolStr, List>,
     /// Of patterns with one.
     wildcards: Option<Box<Node>>,
 }

@@ -23,6 +23,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use sha2::{Digest, Sha256};
+use smol_str::SmolStr;
 use url::Url;
 
 use super::egress::Egress;
@@ -40,7 +41,7 @@ pub use reader::Problem;
 
 /// A subscription's id: 1 to 64 letters, digits, `_` and `-` of ASCII.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct SubscriptionId(Arc<str>);
+pub struct SubscriptionId(SmolStr);
 
 impl SubscriptionId {
     /// Reads an id.
@@ -120,7 +121,7 @@ pub struct Subscription {
     /// The topics it wants events of, at most 100; empty is all.
     pub topics: Vec<Arc<str>>,
     /// The tenant whose events it is limited to.
-    pub tenant: Option<Arc<str>>,
+    pub tenant: Option<SmolStr>,
     /// What must be true of the events it wants.
     pub filter: Option<Box<Expression>>,
     /// Whether it is to receive anything.

@@ -6,9 +6,9 @@
 //! few attempts, so that lanes that all hang at once don't hold what others wait for.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
+use smol_str::SmolStr;
 
 use super::LaneKey;
 
@@ -35,7 +35,7 @@ pub(in crate::domain::engine) enum Slots {
 }
 
 /// Who shares: a tenant, or all together.
-pub(super) type Party = Option<Arc<str>>;
+pub(super) type Party = Option<SmolStr>;
 
 /// A lane's place among those that have waited as long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -68,7 +68,7 @@ impl Ring {
     }
 
     /// Returns with whom a tenant's lanes share.
-    pub(super) fn party(&self, tenant: Option<&Arc<str>>) -> Party {
+    pub(super) fn party(&self, tenant: Option<&SmolStr>) -> Party {
         match self.fairness {
             Fairness::Subscription => None,
             Fairness::Tenant => tenant.cloned(),
