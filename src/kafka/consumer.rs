@@ -9,7 +9,9 @@
 //! without pausing, which would throw away what was fetched.
 
 use std::collections::VecDeque;
+use std::convert::Infallible;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -70,6 +72,8 @@ const ROUSE: Duration = Duration::from_secs(1);
 /// The member of the group that this process is.
 pub struct GroupConsumer {
     consumer: Arc<BaseConsumer<Context>>,
+    /// Disconnected when the client is closed; a question that is being asked holds it for as long.
+    closed: Option<Receiver<Infallible>>,
     /// Whether the client has something to say.
     called: Called,
     queues: FxHashMap<TopicPartition, Queue>,
@@ -165,7 +169,8 @@ impl GroupConsumer {
     /// # Errors
     /// The client can't be made from its settings, or the list of topics is malformed.
     pub fn join(connection: &Connection, part: Part, wake: Wake) -> KafkaResult<Self> {
-        let context = Context::default();
+        let (open, closed) = channel();
+        let context = Context { _open: Some(open), ..Context::default() };
         let client = connection.group_consumer(part.name());
         let mut consumer: BaseConsumer<Context> = client.create_with_context(context)?;
         let called = Called::default();
@@ -175,7 +180,8 @@ impl GroupConsumer {
         let start = Start::of(connection.config(), part);
         let config = Arc::new(connection.config().clone());
         let (consumer, next_look) = (Arc::new(consumer), Instant::now());
-        Ok(Self { consumer, called, queues, early, start, config, wake, next_look })
+        let closed = Some(closed);
+        Ok(Self { consumer, closed, called, queues, early, start, config, wake, next_look })
     }
 
     /// Returns who the member is now. To be asked when partitions are assigned, before they are
@@ -264,13 +270,18 @@ impl GroupConsumer {
     /// # Errors
     /// The client refuses; the session is of no use then.
     pub fn start(&mut self, partitions: &[Committed]) -> KafkaResult<()> {
+        self.assign(partitions)?;
+        self.rouse();
+        Ok(())
+    }
+
+    fn assign(&mut self, partitions: &[Committed]) -> KafkaResult<()> {
         let mut list = TopicPartitionList::with_capacity(partitions.len());
         for Committed { name, next, .. } in partitions {
             list.add_partition_offset(&name.topic, name.partition, KafkaOffset::Offset(next.0))?;
         }
         self.consumer.incremental_assign(&list)?;
         if partitions.is_empty() {
-            self.rouse();
             return Ok(());
         }
         // The fetcher points a partition's messages at the consumer's queue when it starts, on another thread. Pausing
@@ -285,9 +296,7 @@ impl GroupConsumer {
             called.set();
             self.queues.insert(name.clone(), Queue { records, called });
         }
-        self.consumer.resume(&list)?;
-        self.rouse();
-        Ok(())
+        self.consumer.resume(&list)
     }
 
     /// Has the threads that fetch look again for what there is to fetch.
@@ -300,13 +309,13 @@ impl GroupConsumer {
         if ends.count() == 0 || ends.set_all_offsets(KafkaOffset::End).is_err() {
             return;
         }
-        let ends = move |consumer: &Weak<BaseConsumer<Context>>| {
+        let question = move |consumer: &Weak<BaseConsumer<Context>>| {
             // Who can't answer is away; who is back is asked for records by itself.
             let consumer = consumer.upgrade().ok_or(())?;
             let _ = consumer.offsets_for_times(ends.clone(), ROUSE);
             Ok(())
         };
-        self.ask("rouse", |()| {}, ends);
+        self.ask("rouse", |()| {}, question);
     }
 
     /// Returns what has been fetched of a partition.
@@ -348,16 +357,11 @@ impl GroupConsumer {
     }
 
     /// Leaves the group, and gives up after `timeout`: closing waits for brokers that may be away.
-    pub fn leave(self, timeout: Duration) {
-        let (done, closed) = std::sync::mpsc::channel();
-        let close = move || {
-            drop(self);
-            // The other side may have stopped waiting.
-            let _ = done.send(());
-        };
+    pub fn leave(mut self, timeout: Duration) {
+        let closed = self.closed.take().expect("nobody else takes it");
         let thread = std::thread::Builder::new().name("leave".into());
-        thread.spawn(close).expect("the system has room for a thread");
-        if closed.recv_timeout(timeout).is_err() {
+        thread.spawn(move || drop(self)).expect("the system has room for a thread");
+        if closed.recv_timeout(timeout) == Err(RecvTimeoutError::Timeout) {
             error!(?timeout, "the group could not be left in time; its session will end by itself");
         }
     }

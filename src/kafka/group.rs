@@ -1,6 +1,8 @@
 //! What the group and the cluster tell a member: taken note of in callbacks, acted on elsewhere.
 
+use std::convert::Infallible;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex};
 
 use rdkafka::TopicPartitionList;
@@ -47,6 +49,8 @@ pub(super) struct Context {
     pub(super) lags: Mutex<Vec<Lag>>,
     /// Whether a broker was there when last looked at.
     pub(super) reachable: AtomicBool,
+    /// Goes when the client is closed, whoever closes it.
+    pub(super) _open: Option<Sender<Infallible>>,
     /// Set when nobody will answer the group any more.
     pub(super) closing: AtomicBool,
 }

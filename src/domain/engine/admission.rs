@@ -261,8 +261,8 @@ impl Admission<'_> {
 
     /// Admits deliveries of the fan-out under way, as many as there is room for.
     ///
-    /// The first of a record, and all of one hash, go together: a commit in between would say less than is true. Each goes to
-    /// what its subscription has become since the record was matched.
+    /// The first of a record, and all of one hash, go together: a commit in between would say less than is true. Each goes
+    /// to what its subscription has become since the record was matched.
     fn fan_out(&mut self, partition: &mut Partition) {
         let Some(mut fan) = partition.fan.take() else { return };
         while let Some(target) = fan.rest.as_slice().first() {

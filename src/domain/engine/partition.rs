@@ -71,7 +71,7 @@ pub(super) struct Fan {
     pub(super) bytes: usize,
     /// In the order of their hashes, as they were found in the registry.
     pub(super) rest: std::vec::IntoIter<Arc<Subscription>>,
-    /// When that was.
+    /// The registry's revision then.
     pub(super) found_in: Revision,
     /// The hash that was admitted last.
     pub(super) cursor: SubscriptionHash,

@@ -41,7 +41,7 @@ pub(super) struct LaneKey(usize);
 #[derive(Debug)]
 pub(super) enum Turn {
     /// An attempt is to be made to the subscription, if there is one still; the lane counts it as in flight until
-    /// [`Lanes::landed`], and exists until then.
+    /// [`Lanes::landed`] or [`Lanes::abandoned`], and exists until then.
     Attempt { lane: LaneKey, delivery: Delivery, subscription: Option<Arc<Subscription>> },
     /// The delivery is to wait in the tiers until then.
     Away(Delivery, Timestamp),
@@ -94,8 +94,8 @@ impl Lanes {
         Self { lanes, by_id, sites, ring, asleep, queued: 0, bounds }
     }
 
-    /// Queues a delivery to a subscription, if there is one still; or returns it with the time until which it is to
-    /// wait in the tiers, when its lane holds others up.
+    /// Queues a delivery to its subscription as the registry has it, if it does still; or returns it with the time until
+    /// which it is to wait in the tiers, when its lane holds others up.
     #[must_use]
     pub(super) fn push(
         &mut self,
@@ -109,6 +109,8 @@ impl Lanes {
             None => self.open(&delivery.subscription, subscription, now),
         };
         let lane = &mut self.lanes[key.0];
+        let known = lane.subscription.as_ref();
+        assert_eq!(known.map(Arc::as_ptr), subscription.map(Arc::as_ptr), "lanes are renewed");
         if let Some(until) = lane.overflow(bounds, now) {
             return Some((delivery, until));
         }
@@ -176,8 +178,8 @@ impl Lanes {
         }
     }
 
-    /// Takes note of how the attempt of a delivery of so many bytes to a subscription ended; `alone` is how long the endpoint
-    /// wants to be left alone.
+    /// Takes note of how the attempt of a delivery of so many bytes to a subscription ended; `alone` is how long the
+    /// endpoint wants to be left alone.
     pub(super) fn landed(
         &mut self,
         lane: LaneKey,
@@ -280,8 +282,8 @@ impl Lanes {
 
     /// Tells whether a delivery of a partition waits for a slot in a lane with fewer attempts in flight than this.
     pub(super) fn wait_for_slots(&self, partition: PartitionId, fewer: u32) -> bool {
-        let mut fewer = self.lanes.iter().filter(|(_, lane)| lane.in_flight < fewer);
-        fewer.any(|(_, lane)| lane.waits_for_slot(partition, self.bounds))
+        let mut fewer = self.all().filter(|lane| lane.in_flight < fewer);
+        fewer.any(|lane| lane.waits_for_slot(partition, self.bounds))
     }
 
     /// Returns the lanes that hold up at least so many deliveries of a partition together and can spare some of them: the
@@ -294,7 +296,7 @@ impl Lanes {
     ) -> Vec<SubscriptionId> {
         let mut all = 0;
         let mut lanes = Vec::new();
-        for (_, lane) in &self.lanes {
+        for lane in self.all() {
             let (held, spare) = lane.holds_up(partition, self.bounds, now);
             all += held;
             if spare > 0 {
@@ -335,7 +337,7 @@ impl Lanes {
         }
         self.lanes.retain(|_, lane| !lane.is_idle());
         self.by_id.retain(|_, key| self.lanes.contains(key.0));
-        self.queued = self.lanes.iter().map(|(_, lane)| lane.queue.len()).sum();
+        self.queued = self.all().map(|lane| lane.queue.len()).sum();
     }
 
     /// Returns how many deliveries wait.
@@ -351,7 +353,7 @@ impl Lanes {
     /// Tells why deliveries wait.
     pub(super) fn waiting(&self) -> Waiting {
         let mut waiting = Waiting::default();
-        for (_, lane) in &self.lanes {
+        for lane in self.all() {
             let its = match lane.place {
                 _ if lane.is_left_alone(&self.sites) => &mut waiting.endpoint,
                 Place::Asleep(_) => &mut waiting.rate,
@@ -366,7 +368,7 @@ impl Lanes {
     /// Counts the lanes.
     pub(super) fn counts(&self) -> LaneCounts {
         let mut counts = LaneCounts { open: self.sites.left_alone(), ..LaneCounts::default() };
-        for (_, lane) in &self.lanes {
+        for lane in self.all() {
             match lane.place {
                 _ if lane.is_left_alone(&self.sites) => {}
                 Place::Asleep(_) => counts.limited += 1,
@@ -381,6 +383,11 @@ impl Lanes {
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.lanes.len()
+    }
+
+    /// Returns all lanes. The slab itself is as long as it ever was.
+    fn all(&self) -> impl Iterator<Item = &Lane> {
+        self.by_id.values().map(|key| &self.lanes[key.0])
     }
 
     fn offer_turn(&mut self, key: LaneKey) {

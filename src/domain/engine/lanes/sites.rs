@@ -108,8 +108,9 @@ impl Sites {
     ) -> Learnt {
         let mut learnt = Learnt::default();
         let words = words(attempted);
-        let is_well = !words.contains(&Word::Troubled) && alone.is_none();
-        if is_well && self.troubled.is_empty() {
+        // Nothing is kept of a site but its trouble.
+        let is_no_trouble = !words.contains(&Word::Troubled) && alone.is_none();
+        if is_no_trouble && self.troubled.is_empty() {
             return learnt;
         }
         for (key, word) in keys(url).into_iter().zip(words) {
@@ -161,6 +162,9 @@ impl Sites {
 
     /// Tells whether the endpoint or its origin is left alone.
     pub(super) fn are_left_alone(&self, url: &Url) -> bool {
+        if self.troubled.is_empty() {
+            return false;
+        }
         let open =
             |key: &&str| self.troubled.get(*key).is_some_and(|site| !site.breaker.is_closed());
         keys(url).iter().any(open)

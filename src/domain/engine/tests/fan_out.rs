@@ -98,6 +98,29 @@ fn a_fan_out_under_way_goes_to_what_its_subscriptions_have_become() {
 }
 
 #[test]
+fn a_fan_out_under_way_gives_up_what_a_subscription_that_is_removed_would_have_got() {
+    let mut crowd = crowd();
+    crowd.sort_by_key(|it| it.hash);
+    let removed = crowd.last().expect("there are many").id.clone();
+    let mut rig = rig(&crowd);
+    let orders = rig.orders();
+    rig.event(orders, 100, "a");
+    rig.engine.remove_subscription(&removed, rig.now);
+    let mut reached = 0;
+    while reached < MANY - 1 {
+        let attempts = rig.attempts();
+        assert!(!attempts.is_empty(), "{reached} were reached");
+        reached += attempts.len();
+        for attempt in &attempts {
+            assert_ne!(attempt.subscription.id, removed);
+            rig.answer(attempt, 200);
+        }
+        rig.commit();
+    }
+    assert!(rig.attempts().is_empty());
+}
+
+#[test]
 fn a_fan_out_half_done_goes_on_with_the_next_owner_where_it_was() {
     let crowd = crowd();
     let mut first = rig(&crowd);
