@@ -67,12 +67,8 @@ impl Default for Sites {
 impl Sites {
     /// Tells whether an attempt may be made now.
     pub(super) fn pass(&self, url: &Url, now: Timestamp) -> Pass {
-        // So it mostly is, and the URL needn't be fetched from memory.
-        if self.troubled.is_empty() {
-            return Pass::Free;
-        }
-        let passes = keys(url).map(|key| self.troubled.get(key).map(|site| site.breaker.pass(now)));
-        passes.into_iter().flatten().max().unwrap_or(Pass::Free)
+        let sites = self.keys(url).filter_map(|key| self.troubled.get(key));
+        sites.map(|site| site.breaker.pass(now)).max().unwrap_or(Pass::Free)
     }
 
     /// Has a lane wait for the end of a probe that is under way.
@@ -88,10 +84,7 @@ impl Sites {
 
     /// Takes note of an attempt that starts.
     pub(super) fn started(&mut self, url: &Url) {
-        if self.troubled.is_empty() {
-            return;
-        }
-        for key in keys(url) {
+        for key in self.keys(url) {
             if let Some(site) = self.troubled.get_mut(key) {
                 site.breaker.started();
             }
@@ -162,12 +155,15 @@ impl Sites {
 
     /// Tells whether the endpoint or its origin is left alone.
     pub(super) fn are_left_alone(&self, url: &Url) -> bool {
-        if self.troubled.is_empty() {
-            return false;
-        }
-        let open =
-            |key: &&str| self.troubled.get(*key).is_some_and(|site| !site.breaker.is_closed());
-        keys(url).iter().any(open)
+        let mut sites = self.keys(url).filter_map(|key| self.troubled.get(key));
+        sites.any(|site| !site.breaker.is_closed())
+    }
+
+    /// Returns the endpoint and the origin, or neither where no site is troubled: so it mostly is, and the URL needn't be
+    /// fetched from memory.
+    fn keys<'u>(&self, url: &'u Url) -> impl Iterator<Item = &'u str> + use<'u> {
+        let keys = (!self.troubled.is_empty()).then(|| keys(url));
+        keys.into_iter().flatten()
     }
 
     /// Returns how many are left alone.
