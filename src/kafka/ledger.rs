@@ -214,6 +214,7 @@ impl Writer {
             }
             self.enqueue(record)?;
         }
+        self.producer.await_written();
         let (events, waiting): (Vec<_>, Vec<_>) =
             batch.commits.iter().partition(|commit| commit.role == Role::Events);
         self.commit_positions(&events, self.events.as_ref())?;

@@ -10,10 +10,16 @@ use std::time::Duration;
 
 use rdkafka::ClientConfig;
 use rdkafka::error::KafkaResult;
-use rdkafka::producer::{BaseProducer, ProducerContext};
+use rdkafka::producer::{BaseProducer, Producer, ProducerContext};
 
 /// One poll; also how long a producer that was dropped may stay.
 const POLL: Duration = Duration::from_secs(1);
+
+/// Between two looks at whether records are written.
+const LOOK: Duration = Duration::from_millis(1);
+
+/// The most looks; after that it is left to the commit to wait.
+const LOOKS: u32 = 1_000;
 
 /// See the module. Dropping it ends its thread, and the producer with it, within a second.
 pub(super) struct PolledProducer<C: ProducerContext + 'static> {
@@ -38,6 +44,20 @@ impl<C: ProducerContext + 'static> PolledProducer<C> {
         let thread = std::thread::Builder::new().name("producer".into());
         thread.spawn(poll).expect("the system has room for a thread");
         Ok(Self { producer, stop })
+    }
+
+    /// Waits until the records of a transaction are written or given up, for a second or so at most.
+    ///
+    /// To be done before positions are sent to the transaction and it is committed. rdkafka's `commit_transaction` looks
+    /// only ten times a second for whether records are written, and a coordinator that is still adding their partitions
+    /// refuses positions for now.
+    pub(super) fn await_written(&self) {
+        for _ in 0..LOOKS {
+            if self.producer.in_flight_count() == 0 {
+                return;
+            }
+            std::thread::sleep(LOOK);
+        }
     }
 }
 

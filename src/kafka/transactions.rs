@@ -186,6 +186,7 @@ impl<'c> Transactions<'c> {
         for (place, record) in records.iter().enumerate() {
             self.enqueue(place, record)?;
         }
+        self.producer.await_written();
         if let Some((bookmark, positions)) = positions {
             let (list, group) = (list(positions)?, bookmark.group());
             retried(|| self.producer.send_offsets_to_transaction(&list, &group, CALL))?;

@@ -1,10 +1,13 @@
-//! How large the ledger's batches may be: the topics say.
+//! How large the ledger's batches may be, which the topics say, and how long they take.
 
 use kafka_webhooks::kafka::Connection;
 use kafka_webhooks::kafka::admin::{Admin, batch_size};
 use rdkafka::mocking::MockCluster;
+use serde_json::json;
 
+use crate::fixture::Fixture;
 use crate::follower::settings;
+use crate::support::receiver::Receiver;
 use crate::support::scope::Scope;
 
 #[test]
@@ -23,4 +26,26 @@ fn a_cluster_that_tells_nothing_gets_batches_of_the_usual_size() {
     let cluster = MockCluster::new(1).expect("a cluster of one can be made");
     let config = settings(&cluster.bootstrap_servers(), "webhooks.");
     assert_eq!(batch_size(&Connection::new(&config)), 1_000_000);
+}
+
+/// Each with a transaction of its own.
+const EVENTS: usize = 60;
+
+#[test]
+fn a_batch_is_committed_as_soon_as_its_records_are_written() {
+    // Records are still under way when all else is done.
+    let properties = r#"{ "linger.ms" = 30, "session.timeout.ms" = 6000 }"#;
+    let fixture = Fixture::with("prompt", |setup| setup.set("kafka", "properties", properties));
+    let receiver = Receiver::always(200);
+    fixture.subscribe("s", &receiver.url("/ok/s"), &["a.b"], json!({}));
+    let connector = fixture.start();
+    for n in 0..EVENTS {
+        fixture.event(&format!("evt_{n}"), "a.b");
+        fixture.audit(n + 1);
+    }
+    // A wait that looks ten times a second for whether records are written makes all of them slow.
+    let metric =
+        |end: &str| connector.metric(&format!("webhooks_ledger_commit_duration_seconds_{end}"));
+    let slow = metric("count") - metric(r#"bucket{le="0.1"}"#);
+    assert!(slow < EVENTS as u64 * 3 / 4, "{slow}: {}", connector.get("/metrics").1);
 }
