@@ -20,21 +20,21 @@ const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 /// Any 16 bytes in base64 do; each broker is a cluster of its own.
 const CLUSTER_ID: &str = "a2Fma2Etd2ViaG9va3MtMQ";
 
-/// What memory a broker has.
+/// How a broker's JVM is set up.
 #[derive(Clone, Copy)]
-enum Heap {
-    /// Several at once fit beside what a test does.
-    Small,
-    /// As much as Kafka's own start script gives, most of it for what is young: its collector stops everything once in
-    /// ten seconds instead of two, so that latencies don't measure it. Nor does it copy the log cleaner's buffer, of 128
-    /// MiB, for a tenth of a second.
+enum Jvm {
+    /// It starts fast rather than running fast for long, and several fit beside what a test does.
+    Quick,
+    /// Its code is compiled as well as in production. It has as much memory as Kafka's own start script gives, most of it
+    /// for what is young: its collector stops everything once in ten seconds instead of two, so that latencies don't
+    /// measure it. Nor does it copy the log cleaner's buffer, of 128 MiB, for a tenth of a second.
     Steady,
 }
 
-impl Heap {
+impl Jvm {
     fn options(self) -> &'static [&'static str] {
         match self {
-            Self::Small => &["-Xmx768m"],
+            Self::Quick => &["-Xmx768m", "-XX:TieredStopAtLevel=1"],
             Self::Steady => &[
                 "-Xms1g",
                 "-Xmx1g",
@@ -44,12 +44,26 @@ impl Heap {
             ],
         }
     }
+
+    fn command(self) -> Command {
+        let mut command = Command::new("java");
+        command.args(self.options()).args([
+            "-XX:+UseSerialGC",
+            "-XX:-UsePerfData",
+            "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
+            "-Dorg.slf4j.simpleLogger.showDateTime=true",
+            "-Dorg.slf4j.simpleLogger.dateTimeFormat=HH:mm:ss.SSS",
+            "-cp",
+            java::class_path(),
+        ]);
+        command
+    }
 }
 
 /// A broker of one test; dropping it ends it and removes its data.
 pub struct Broker {
     process: Process,
-    heap: Heap,
+    jvm: Jvm,
     port: u16,
     // After `process`, so that the folder is removed when nothing writes to it any more.
     folder: TempDir,
@@ -58,22 +72,22 @@ pub struct Broker {
 impl Broker {
     /// Starts a broker that is a cluster by itself, and waits until it answers.
     pub fn start() -> Self {
-        Self::alone(Heap::Small)
+        Self::alone(Jvm::Quick)
     }
 
     /// Starts one that time is measured with, and waits until it answers.
     pub fn start_steady() -> Self {
-        Self::alone(Heap::Steady)
+        Self::alone(Jvm::Steady)
     }
 
-    fn alone(heap: Heap) -> Self {
-        let mut broker = Self::node(0, &[free_port()], heap);
+    fn alone(jvm: Jvm) -> Self {
+        let mut broker = Self::node(0, &[free_port()], jvm);
         broker.wait_until_it_answers();
         broker
     }
 
     /// Formats a fresh data folder and starts node `n` of a cluster whose controllers have these ports.
-    fn node(n: usize, controllers: &[u16], heap: Heap) -> Self {
+    fn node(n: usize, controllers: &[u16], jvm: Jvm) -> Self {
         let folder = tempfile::Builder::new()
             .prefix("kafka-webhooks-broker-")
             .tempdir()
@@ -85,8 +99,8 @@ impl Broker {
         )
         .expect("a new temporary folder is writable");
         format_storage(folder.path());
-        let process = launch(folder.path(), heap);
-        Self { process, heap, port, folder }
+        let process = launch(folder.path(), jvm);
+        Self { process, jvm, port, folder }
     }
 
     /// Returns `host:port` for clients; it stays the same over [`Broker::start_again`].
@@ -116,7 +130,7 @@ impl Broker {
             self.process.exited().is_some(),
             "the broker must be stopped or killed before it starts again"
         );
-        self.process = launch(self.folder.path(), self.heap);
+        self.process = launch(self.folder.path(), self.jvm);
         self.wait_until_it_answers();
     }
 
@@ -179,7 +193,7 @@ impl Cluster {
     /// Starts three brokers, the fewest that can lose one and go on, and waits until all answer.
     pub fn start() -> Self {
         let controllers = [free_port(), free_port(), free_port()];
-        let nodes = (0..controllers.len()).map(|n| Broker::node(n, &controllers, Heap::Small));
+        let nodes = (0..controllers.len()).map(|n| Broker::node(n, &controllers, Jvm::Quick));
         let mut cluster = Self { nodes: nodes.collect() };
         cluster.nodes.iter_mut().for_each(Broker::wait_until_it_answers);
         cluster
@@ -232,34 +246,18 @@ pub fn shared() -> String {
     }
 }
 
-/// A JVM that starts fast rather than running fast for long.
-fn java() -> Command {
-    let mut command = Command::new("java");
-    command.args([
-        "-XX:+UseSerialGC",
-        "-XX:TieredStopAtLevel=1",
-        "-XX:-UsePerfData",
-        "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
-        "-Dorg.slf4j.simpleLogger.showDateTime=true",
-        "-Dorg.slf4j.simpleLogger.dateTimeFormat=HH:mm:ss.SSS",
-        "-cp",
-        java::class_path(),
-    ]);
-    command
-}
-
-fn launch(folder: &Path, heap: Heap) -> Process {
+fn launch(folder: &Path, jvm: Jvm) -> Process {
     Process::start(
         "the broker",
-        java().args(heap.options()).arg("kafka.Kafka").arg(folder.join("server.properties")),
+        jvm.command().arg("kafka.Kafka").arg(folder.join("server.properties")),
         &folder.join("broker.log"),
         folder,
     )
 }
 
 fn format_storage(folder: &Path) {
-    let output = java()
-        .args(Heap::Small.options())
+    let output = Jvm::Quick
+        .command()
         .args(["kafka.tools.StorageTool", "format", "-t", CLUSTER_ID, "-c"])
         .arg(folder.join("server.properties"))
         .output()

@@ -19,15 +19,11 @@ pub fn steady(scale: Scale) {
     figures::heading("latency", &what);
     let stage = Stage::new(4);
     // A broker that was just started compiles what it runs, and takes its time for it.
-    consume_and_post(&stage.beside(4), span / 4);
+    let _ = (consume_and_post(&stage.beside(4), span), connector(&stage.beside(4), span));
     let (mut ours, mut plain) = (Vec::new(), Vec::new());
     for _ in 0..scale.rounds() {
         plain.push(consume_and_post(&stage.beside(4), span));
-        let topic = stage.beside(4);
-        let cast = topic.cast(|setup| setup).subscribed("/timed/s0", json!({}));
-        let connector = cast.start();
-        ours.push(Quantiles::of(&topic, span));
-        drop(connector);
+        ours.push(connector(&stage.beside(4), span));
     }
     pace::row("connector", &ours);
     pace::row("consume and post", &plain);
@@ -45,6 +41,13 @@ fn consume_and_post(topic: &Stage, span: Duration) -> Quantiles {
         url: topic.receiver.url("/timed/plain"),
         in_flight: IN_FLIGHT,
     }));
+    Quantiles::of(topic, span)
+}
+
+/// Returns what they took with the connector.
+fn connector(topic: &Stage, span: Duration) -> Quantiles {
+    let cast = topic.cast(|setup| setup).subscribed("/timed/s0", json!({}));
+    let _connector = cast.start();
     Quantiles::of(topic, span)
 }
 
