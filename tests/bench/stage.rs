@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::event::{self, SECRET};
+use crate::Scale;
+use crate::event::{self, KIB, SECRET};
 use crate::figures::Run;
 use crate::receiver::Receiver;
 use crate::roles::{Limit, Role, Used, Worker};
@@ -31,6 +32,9 @@ const CHUNK: usize = 50_000;
 /// How many requests may be in flight to one subscription: the connector's default, and what the limit gets.
 pub const IN_FLIGHT: usize = 256;
 
+/// The events of a backlog after which a broker's CPU for each stays about the same.
+const WARM_UP: usize = 800_000;
+
 /// The topic of the events.
 const EVENTS: &str = "orders";
 
@@ -45,9 +49,19 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// Starts both and makes an empty topic of events.
-    pub fn new(partitions: usize) -> Self {
-        Self::on(Rc::new(Broker::start_steady()), Rc::new(Receiver::start()), partitions)
+    /// Starts both, warms the broker up, and makes an empty topic of events.
+    pub fn new(scale: Scale, partitions: usize) -> Self {
+        let stage =
+            Self::on(Rc::new(Broker::start_steady()), Rc::new(Receiver::start()), partitions);
+        stage.beside(4).warm_up(scale.of(WARM_UP));
+        stage
+    }
+
+    /// Plays a backlog that nobody measures: a broker that was just started needs twice the CPU of one that has run for
+    /// a while, as it has to compile what it runs.
+    fn warm_up(self, events: usize) {
+        let stage = self.filled(events, KIB);
+        stage.cast(|setup| setup).subscribed("/ok/warm", json!({})).deliver(events);
     }
 
     /// Makes another empty topic of events, with the same broker and receiver.

@@ -15,7 +15,7 @@ const MANY: usize = 1_000;
 pub fn at_once(scale: Scale) {
     let events = scale.of(200_000);
     figures::heading("backlog", &format!("{events} events, the receiver answers at once"));
-    let stage = Stage::new(4).filled(events, KIB);
+    let stage = Stage::new(scale, 4).filled(events, KIB);
     let cast = stage.cast(|setup| setup).subscribed("/ok/s0", json!({}));
     let beside = [stage.broker.id(), stage.receiver.id()];
     let (mut ours, mut limit, mut others) = (Vec::new(), Vec::new(), Vec::new());
@@ -40,7 +40,7 @@ pub fn slow(scale: Scale) {
     let events = scale.of(100_000);
     let what = format!("{events} events, the receiver takes 50 ms, {MANY} in flight");
     figures::heading("slow", &what);
-    let stage = Stage::new(4).filled(events, KIB);
+    let stage = Stage::new(scale, 4).filled(events, KIB);
     let many = MANY.to_string();
     let subscribed = |more| {
         let cast = stage.cast(|setup| {
@@ -72,7 +72,7 @@ pub fn slow(scale: Scale) {
 pub fn flaky(scale: Scale) {
     let events = scale.of(100_000);
     figures::heading("flaky", &format!("{events} events, one answer in five is 503"));
-    let stage = Stage::new(4).filled(events, KIB);
+    let stage = Stage::new(scale, 4).filled(events, KIB);
     let good = stage.cast(|setup| setup).subscribed("/ok/s0", json!({}));
     let schedule = ["1s"; 20];
     let retry = json!({ "retry": { "schedule": schedule } });

@@ -10,7 +10,7 @@ pub fn matched(scale: Scale) {
     let deliveries = scale.of(100_000);
     let what = format!("{deliveries} deliveries, by subscriptions an event goes to");
     figures::heading("matched", &what);
-    let stage = Stage::new(4);
+    let stage = Stage::new(scale, 4);
     let counts = [1, 10, 100, 1_000];
     let stages = counts.map(|count| stage.beside(4).filled(deliveries / count, KIB));
     let pairs = stages.iter().zip(counts);
@@ -28,7 +28,7 @@ pub fn bodies(scale: Scale) {
         (256 * KIB, 2_000, "256 KiB"),
     ];
     figures::heading("bodies", "by bytes of an event");
-    let stage = Stage::new(4);
+    let stage = Stage::new(scale, 4);
     let stages = SIZES.map(|(size, count, _)| stage.beside(4).filled(scale.of(count), size));
     let casts = one_each(&stages);
     let limits = SIZES.map(|(_, _, name)| format!("limit, {name}"));
@@ -47,7 +47,7 @@ pub fn bodies(scale: Scale) {
 pub fn partitions(scale: Scale) {
     let events = scale.of(100_000);
     figures::heading("partitions", &format!("{events} events, by partitions of their topic"));
-    let stage = Stage::new(4);
+    let stage = Stage::new(scale, 4);
     let counts = [1, 4, 16, 64];
     let stages = counts.map(|count| stage.beside(count).filled(events, KIB));
     let casts = one_each(&stages);
@@ -58,7 +58,7 @@ pub fn partitions(scale: Scale) {
 pub fn instances(scale: Scale) {
     let events = scale.of(200_000);
     figures::heading("instances", &format!("{events} events in 12 partitions, by instances"));
-    let stage = Stage::new(12).filled(events, KIB);
+    let stage = Stage::new(scale, 12).filled(events, KIB);
     let cast = stage.cast(|setup| setup).fanned_out(1);
     table(scale, &[1, 2, 3].map(|count| count.to_string()), |n| cast.deliver_by(n + 1, events));
 }

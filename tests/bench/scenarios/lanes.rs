@@ -21,7 +21,7 @@ pub fn hanging(scale: Scale) {
         "hanging",
         &format!("{events} events to each of nine, and to a tenth that hangs"),
     );
-    let stage = Stage::new(4).filled(events, KIB);
+    let stage = Stage::new(scale, 4).filled(events, KIB);
     let (mut with, mut without) = (Vec::new(), Vec::new());
     let (mut beside, mut alone) = (Vec::new(), Vec::new());
     for _ in 0..scale.rounds() {
@@ -68,7 +68,7 @@ pub fn crowd(scale: Scale) {
         "crowd",
         &format!("{RATE} events/s to {ALL} endpoints in turn: 100 fail, 100 take 2 s, 10 hang"),
     );
-    let stage = Stage::new(4);
+    let stage = Stage::new(scale, 4);
     let run = |count: usize| {
         let topic = stage.beside(4);
         let cast = topic.cast(|setup| setup);
@@ -110,7 +110,7 @@ pub fn flood(scale: Scale) {
         "flood",
         &format!("an event every {EVERY:?}, nine in ten to an endpoint that takes {RATE} a second"),
     );
-    let stage = Stage::new(4);
+    let stage = Stage::new(scale, 4);
     let run = |other: fn(&Cast) -> Vec<Draft>| {
         let topic = stage.beside(4);
         let cast = topic.cast(|setup| setup);
@@ -173,7 +173,7 @@ pub fn recovery(scale: Scale) {
         "recovery",
         &format!("{events} events to an endpoint that is away for {AWAY:?}, then takes 20 ms"),
     );
-    let stage = Stage::new(4).filled(events, KIB);
+    let stage = Stage::new(scale, 4).filled(events, KIB);
     let (mut back, mut usual, mut overrun) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..scale.rounds() {
         let run = |away: Option<Duration>| {
@@ -244,7 +244,7 @@ pub fn large(scale: Scale) {
     const PART: usize = 100;
     let events = scale.of(10_000);
     figures::heading("large", &format!("{events} bodies of 1 MiB, a budget of {BUDGET_MIB} MiB"));
-    let stage = Stage::new(4);
+    let stage = Stage::new(scale, 4);
     // A part at a time, so that the benchmark itself stays small.
     for from in (0..events).step_by(PART) {
         let part = from..(from + PART).min(events);

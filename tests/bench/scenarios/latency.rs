@@ -17,8 +17,8 @@ pub fn steady(scale: Scale) {
     let span = Duration::from_secs(20) / scale.divisor();
     let what = format!("an event every {EVERY:?} for {span:?}, produce to receiver");
     figures::heading("latency", &what);
-    let stage = Stage::new(4);
-    // A broker that was just started compiles what it runs, and takes its time for it.
+    let stage = Stage::new(scale, 4);
+    // A broker that has seen backlogs only has yet to compile what it does for one event.
     let _ = (consume_and_post(&stage.beside(4), span), connector(&stage.beside(4), span));
     let (mut ours, mut plain) = (Vec::new(), Vec::new());
     for _ in 0..scale.rounds() {
@@ -55,7 +55,7 @@ fn connector(topic: &Stage, span: Duration) -> Quantiles {
 pub fn changes(scale: Scale) {
     let count = scale.of(10_000);
     figures::heading("changes", &format!("{count} subscription changes in a second, under load"));
-    let stage = Stage::new(4);
+    let stage = Stage::new(scale, 4);
     let (mut with, mut without) = (Vec::new(), Vec::new());
     for _ in 0..scale.rounds() {
         without.push(changed(&stage.beside(4), count, 0));

@@ -22,7 +22,7 @@ pub fn fan_out(scale: Scale) {
     const FAN: usize = 100;
     let deliveries = scale.of(200_000);
     figures::heading("fan-out", &format!("{} events to {FAN} each", deliveries / FAN));
-    let one = Stage::new(4).filled(deliveries, KIB);
+    let one = Stage::new(scale, 4).filled(deliveries, KIB);
     let fan = one.beside(4).filled(deliveries / FAN, KIB);
     let one_cast = one.cast(|setup| setup).fanned_out(1);
     let fan_cast = fan.cast(|setup| setup).fanned_out(FAN);
@@ -43,7 +43,7 @@ pub fn tenants(scale: Scale) {
     let count = tenants * TYPES;
     let what = format!("{count} subscriptions, {tenants} tenants, {events} events");
     figures::heading("tenants", &what);
-    let stage = Stage::new(4);
+    let stage = Stage::new(scale, 4);
     stage.produce((0..events).map(|n| event(n, tenants, 4)));
     let one = stage.cast_with(TENANT, |setup| setup).subscribed("/ok/s0", json!({}));
     let many = stage.cast_with(TENANT, |setup| setup);
@@ -83,7 +83,7 @@ pub fn million(scale: Scale) {
     let (tenants, events) = (scale.of(100_000), scale.of(10_000));
     let count = tenants * TYPES;
     figures::heading("million", &format!("{count} subscriptions, {events} events"));
-    let stage = Stage::new(4);
+    let stage = Stage::new(scale, 4);
     let cast = stage.cast_with(TENANT, |setup| setup);
     let begin = Instant::now();
     cast.write(subscriptions(&cast, tenants));

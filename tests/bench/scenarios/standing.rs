@@ -16,7 +16,7 @@ use crate::usage;
 pub fn memory(scale: Scale) {
     let (few, many) = (scale.of(10_000), scale.of(1_000_000));
     figures::heading("memory", &format!("a backlog of {many} events"));
-    let short = Stage::new(4).filled(few, KIB);
+    let short = Stage::new(scale, 4).filled(few, KIB);
     let long = short.beside(4).filled(many, KIB);
     let short = short.cast(|setup| setup).subscribed("/ok/s0", json!({}));
     let long = long.cast(|setup| setup).subscribed("/ok/s0", json!({}));
@@ -36,7 +36,7 @@ pub fn memory(scale: Scale) {
 pub fn wheel(scale: Scale) {
     let (waiting, events) = (scale.of(500_000), scale.of(100_000));
     figures::heading("wheel", &format!("{waiting} records wait in a tier, {events} fresh events"));
-    let stage = Stage::new(4).filled(events, KIB);
+    let stage = Stage::new(scale, 4).filled(events, KIB);
     let empty = stage.cast(|setup| setup).subscribed("/ok/s0", json!({}));
     let full = stage.cast(|setup| setup).subscribed("/ok/s0", json!({}));
     let now = Timestamp::now();
@@ -77,7 +77,7 @@ pub fn idle(scale: Scale) {
     let span = Duration::from_secs(20) / scale.divisor().min(2);
     let what = format!("16 partitions of every topic, all tiers, {span:?} each round");
     figures::heading("idle", &what);
-    let stage = Stage::new(16);
+    let stage = Stage::new(scale, 16);
     let cast = stage.cast(|setup| setup.set("topics", "partitions", "16"));
     let cast = cast.subscribed("/ok/s0", json!({}));
     let connector = cast.start();
