@@ -32,7 +32,7 @@ const CHUNK: usize = 50_000;
 /// How many requests may be in flight to one subscription: the connector's default, and what the limit gets.
 pub const IN_FLIGHT: usize = 256;
 
-/// The events of a backlog after which a broker's CPU for each stays about the same.
+/// The events of a backlog by whose end a broker's CPU for each has fallen to about half.
 const WARM_UP: usize = 800_000;
 
 /// The topic of the events.

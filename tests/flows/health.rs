@@ -184,6 +184,7 @@ fn no_dead_letter_is_counted_twice_or_missed_over_a_crash() {
     let mut second = flow.setup.clone().instance("b").start();
     let _again = flow.start();
     second.wait_ready(SOON);
+    flow.wait_settled(300);
     // What is told at once can stand for many records: the delivery comes when all before it have been told.
     flow.scope.wait_for("subscription-status", SOON, |records| {
         records.iter().any(|record| status(record).starts_with("active 300 "))
