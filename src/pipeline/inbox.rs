@@ -1,9 +1,12 @@
 //! The inbox: everything that happens, in one queue, with one thread that waits for it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, OnceLock};
-use std::thread::Thread;
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::task::yield_now;
+use tokio::time::timeout;
 
 use crate::domain::decode::Translation;
 use crate::domain::engine::{AttemptId, PartitionId};
@@ -38,25 +41,27 @@ const LONG: usize = 4096;
 /// The longest wait of one that has to.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// What rouses the driver; one that was rung while it was busy keeps it from its next rest.
+pub(super) type Bell = Arc<Notify>;
+
 /// Where inputs gather until the driver takes them.
 ///
 /// Its length is bounded by what causes inputs: attempts in flight, one batch, one lookup an assignment, one translation a
 /// partition; and who could cause more waits, by [`Inbox::push_in_turn`].
-#[derive(Default)]
 pub(super) struct Inbox {
     queue: Mutex<Vec<Input>>,
     /// Signalled when inputs were taken.
     taken: Condvar,
-    /// Set when there is something to look at, here or in a consumer's queue.
+    /// Set, and the bell rung, when there is something to look at, here or in a consumer's queue.
     signalled: AtomicBool,
-    driver: OnceLock<Thread>,
+    bell: Bell,
 }
 
 impl Inbox {
-    /// Makes the calling thread the one that waits.
-    pub(super) fn attach(&self) {
-        let driver = self.driver.set(std::thread::current());
-        assert!(driver.is_ok(), "an inbox has one driver");
+    /// Makes one whose driver rests until this bell is rung.
+    pub(super) fn new(bell: Bell) -> Self {
+        let (queue, taken, signalled) = Default::default();
+        Self { queue, taken, signalled, bell }
     }
 
     /// Adds an input.
@@ -79,10 +84,8 @@ impl Inbox {
 
     /// Makes the driver look around.
     pub(super) fn wake(&self) {
-        if !self.signalled.swap(true, Ordering::AcqRel)
-            && let Some(driver) = self.driver.get()
-        {
-            driver.unpark();
+        if !self.signalled.swap(true, Ordering::AcqRel) {
+            self.bell.notify_one();
         }
     }
 
@@ -93,10 +96,85 @@ impl Inbox {
         self.taken.notify_all();
     }
 
-    /// Waits until something is signalled, at most this long.
-    pub(super) fn wait(&self, at_most: Duration) {
-        if !self.signalled.load(Ordering::Acquire) {
-            std::thread::park_timeout(at_most);
+    /// Waits until there is something to look at, at most this long and two milliseconds. If there is already, the other
+    /// tasks of the driver's thread have a turn, and nothing is waited for.
+    pub(super) async fn wait(&self, at_most: Duration) {
+        if at_most.is_zero() || self.signalled.load(Ordering::Acquire) {
+            yield_now().await;
+        } else {
+            // Either is a reason to look around.
+            let _ = timeout(at_most, self.bell.notified()).await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use tokio::time::{Instant, sleep};
+
+    use super::*;
+
+    const REST: Duration = Duration::from_secs(60);
+
+    fn inbox() -> Arc<Inbox> {
+        Arc::new(Inbox::new(Bell::default()))
+    }
+
+    fn push(inbox: &Inbox) {
+        inbox.push(Input::Ledger(ledger::Report::Ready));
+    }
+
+    /// Takes what is there, one input, and what may be left of its bell.
+    async fn settle(inbox: &Inbox) {
+        let mut taken = Vec::new();
+        inbox.take(&mut taken);
+        assert_eq!(taken.len(), 1);
+        inbox.wait(Duration::from_millis(1)).await;
+    }
+
+    /// Tells whether a rest ends before its time.
+    async fn is_roused(inbox: &Inbox) -> bool {
+        let begin = Instant::now();
+        inbox.wait(REST).await;
+        begin.elapsed() < REST
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_has_come_keeps_the_driver_from_its_rest_until_it_is_taken() {
+        let inbox = inbox();
+        assert!(!is_roused(&inbox).await);
+        push(&inbox);
+        assert!(is_roused(&inbox).await);
+        assert!(is_roused(&inbox).await);
+        settle(&inbox).await;
+        assert!(!is_roused(&inbox).await);
+    }
+
+    #[tokio::test]
+    async fn what_comes_while_the_driver_rests_rouses_it_each_time() {
+        let inbox = inbox();
+        for _ in 0..3 {
+            let other = inbox.clone();
+            let pushing = thread::spawn(move || push(&other));
+            assert!(is_roused(&inbox).await);
+            pushing.join().expect("it doesn't panic");
+            settle(&inbox).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_driver_that_is_never_let_rest_keeps_no_task_of_its_thread_from_its_end() {
+        for rest in [Duration::ZERO, REST] {
+            let inbox = inbox();
+            inbox.wake();
+            let task = tokio::spawn(sleep(Duration::from_millis(1)));
+            let begin = Instant::now();
+            while !task.is_finished() {
+                inbox.wait(rest).await;
+                assert!(begin.elapsed() < REST, "{rest:?}");
+            }
         }
     }
 }

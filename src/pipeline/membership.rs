@@ -21,6 +21,9 @@ use crate::kafka::{Connection, KafkaError};
 /// The most records that are taken from one partition before the next has its turn.
 const TURN: usize = 64;
 
+/// How long records are taken before the driver sees to all else, its own attempts too. A turn that is begun is ended.
+const ROUND: Duration = Duration::from_millis(1);
+
 /// The longest that revoked partitions are held while their attempts end.
 ///
 /// As long as they are held librdkafka fetches nothing for those that stay either (`rd_kafka_rebalance_op_incr` pauses
@@ -237,10 +240,14 @@ impl Membership {
         self.consumer.give_back(names);
     }
 
-    /// Takes records as far as the engine has room; tells whether there were any.
+    /// Takes records as far as the engine has room and a round has time; tells whether there were any.
     pub(super) fn pull(&mut self, engine: &mut Engine, now: Timestamp) -> bool {
+        let begin = Instant::now();
         let mut pulled = false;
         for (name, id) in &mut self.hand {
+            if pulled && begin.elapsed() >= ROUND {
+                break;
+            }
             if self.translations.is_running(*id) {
                 continue;
             }

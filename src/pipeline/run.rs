@@ -1,14 +1,16 @@
 //! `run`: sessions one after the other, until somebody stops it or it makes no sense to go on.
 
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
-use std::thread::Thread;
 use std::time::{Duration, Instant};
 
+use tokio::runtime::Builder;
+use tokio::time::timeout;
 use tracing::{error, info};
 
 use super::couriers::Couriers;
+use super::inbox::Bell;
 use super::session::{End, Session, Surroundings};
 use crate::config::Config;
 use crate::domain::engine::{Engine, Policy};
@@ -35,16 +37,19 @@ pub struct Stopper(Arc<Stop>);
 #[derive(Default)]
 struct Stop {
     asked: AtomicBool,
-    driver: OnceLock<Thread>,
+    bell: Bell,
 }
 
 impl Stopper {
     /// Asks for the stop; what is in flight is waited for.
     pub fn stop(&self) {
         self.0.asked.store(true, Ordering::Release);
-        if let Some(driver) = self.0.driver.get() {
-            driver.unpark();
-        }
+        self.0.bell.notify_one();
+    }
+
+    /// Returns the driver's bell: a stop rings it, too.
+    pub(super) fn bell(&self) -> Bell {
+        self.0.bell.clone()
     }
 
     pub(super) fn is_set(&self) -> bool {
@@ -57,7 +62,7 @@ impl Stopper {
 pub enum Stopped {
     /// It was asked to.
     Asked,
-    /// It failed too often in a row; the text is the last reason.
+    /// It couldn't begin, or failed too often in a row; the text is the last reason.
     Failed(String),
 }
 
@@ -70,18 +75,31 @@ pub fn run(
     health: Arc<Health>,
     stopper: Stopper,
 ) -> Stopped {
-    // Set already if this thread ran a connector before; then it is the same.
-    let _ = stopper.0.driver.set(std::thread::current());
+    let runtime = match Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return Stopped::Failed(format!("its thread can't be set up: {error}")),
+    };
     let connection = Connection::new(config);
     let surroundings =
         Surroundings { connection, couriers, translator, health, stopper, batch_size };
+    let stopped = runtime.block_on(run_sessions(config, &surroundings));
+    // As couriers do.
+    runtime.shutdown_background();
+    stopped
+}
+
+async fn run_sessions(config: &Config, surroundings: &Surroundings<'_>) -> Stopped {
+    let stopper = &surroundings.stopper;
     let mut failures = 0;
     loop {
         let started = Instant::now();
-        let session = Session::start(&surroundings, Engine::new(policy(config)));
-        let reason = match session.map(Session::run) {
-            Ok(End::Stopped) => return Stopped::Asked,
-            Ok(End::Failed(reason)) | Err(reason) => reason,
+        let end = match Session::start(surroundings, Engine::new(policy(config))) {
+            Ok(session) => session.run().await,
+            Err(reason) => End::Failed(reason),
+        };
+        let reason = match end {
+            End::Stopped => return Stopped::Asked,
+            End::Failed(reason) => reason,
         };
         failures = if started.elapsed() > STEADY { 1 } else { failures + 1 };
         if failures >= FAILURES_MAX {
@@ -89,10 +107,11 @@ pub fn run(
         }
         error!(%reason, failures, "the session failed: a new one reads again what isn't settled");
         let resume = Instant::now() + BACKOFF * 2_u32.pow(failures - 1);
-        while Instant::now() < resume && !surroundings.stopper.is_set() {
-            std::thread::park_timeout(resume - Instant::now());
+        while Instant::now() < resume && !stopper.is_set() {
+            // What was left of the session may ring, too.
+            let _ = timeout(resume - Instant::now(), stopper.bell().notified()).await;
         }
-        if surroundings.stopper.is_set() {
+        if stopper.is_set() {
             info!("stopped between two sessions");
             return Stopped::Asked;
         }

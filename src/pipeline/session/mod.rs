@@ -14,7 +14,7 @@ use rand::RngExt as _;
 use rand::rngs::SmallRng;
 use tracing::{info, warn};
 
-use super::couriers::Couriers;
+use super::couriers::{Couriers, Pressure};
 use super::inbox::{Inbox, Input};
 use super::membership::Membership;
 use super::run::Stopper;
@@ -104,6 +104,8 @@ pub(super) struct Session<'a> {
     /// Since when a broker has been reachable.
     reachable_since: Option<Instant>,
     phase: Phase,
+    /// Whether the last round found no records to take.
+    at_ease: bool,
     metrics: Metrics,
     dice: SmallRng,
     /// Counts whatever moves.
@@ -122,8 +124,7 @@ impl<'a> Session<'a> {
         surroundings: &'a Surroundings<'a>,
         engine: Engine,
     ) -> Result<Self, String> {
-        let inbox = Arc::new(Inbox::default());
-        inbox.attach();
+        let inbox = Arc::new(Inbox::new(surroundings.stopper.bell()));
         let news = inbox.clone();
         let rules = surroundings.connection.config().subscription_rules();
         let report = move |it| news.push_in_turn(Input::Subscriptions(it));
@@ -139,6 +140,7 @@ impl<'a> Session<'a> {
             on_its_way: None,
             reachable_since: None,
             phase: Phase::Running,
+            at_ease: true,
             metrics: Metrics::of_session(&surroundings.connection.config().delivery),
             dice: rand::make_rng(),
             progress: 0,
@@ -148,8 +150,8 @@ impl<'a> Session<'a> {
     }
 
     /// Drives the engine until the session ends.
-    pub(super) fn run(mut self) -> End {
-        let end = self.drive().map_or_else(End::Failed, |()| End::Stopped);
+    pub(super) async fn run(mut self) -> End {
+        let end = self.drive().await.map_or_else(End::Failed, |()| End::Stopped);
         if let Some(Joined { events, waiting, ledger }) = self.joined {
             drop(ledger);
             events.leave();
@@ -158,7 +160,7 @@ impl<'a> Session<'a> {
         end
     }
 
-    fn drive(&mut self) -> Result<(), String> {
+    async fn drive(&mut self) -> Result<(), String> {
         let mut inputs = Vec::new();
         loop {
             if self.phase == Phase::Running && self.surroundings.stopper.is_set() {
@@ -192,11 +194,10 @@ impl<'a> Session<'a> {
             if self.phase == Phase::Stopping && members.all(Membership::is_empty) {
                 return Ok(());
             }
-            if pulled {
-                self.progress += 1;
-            } else {
-                self.rest(now);
-            }
+            self.progress += u64::from(pulled);
+            self.at_ease = !pulled;
+            let rest = if pulled { Duration::ZERO } else { self.rest(now) };
+            self.inbox.wait(rest).await;
         }
     }
 
@@ -303,7 +304,10 @@ impl<'a> Session<'a> {
         {
             let timeout = attempt.subscription.timeout.unwrap_or(self.surroundings.timeout());
             self.in_air_until = self.in_air_until.max(instant + timeout);
-            self.surroundings.couriers.attempt(attempt, &self.inbox);
+            let in_flight = self.engine.in_flight();
+            let pressure =
+                if self.at_ease { Pressure::Little { in_flight } } else { Pressure::Much };
+            self.surroundings.couriers.attempt(attempt, pressure, &self.inbox);
         }
         if let Some(batch) = self.engine.poll_batch(now) {
             self.on_its_way = Some(instant);
@@ -330,9 +334,9 @@ impl<'a> Session<'a> {
         }
     }
 
-    fn rest(&self, now: Timestamp) {
-        let until = self.engine.next_wake(now).map_or(REST, |wake| tiers::until(wake, now));
-        self.inbox.wait(until.min(REST));
+    /// Returns how long there is nothing to do unless something happens.
+    fn rest(&self, now: Timestamp) -> Duration {
+        self.engine.next_wake(now).map_or(REST, |wake| tiers::until(wake, now)).min(REST)
     }
 }
 
