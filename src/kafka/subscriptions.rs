@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -19,7 +20,7 @@ use crate::domain::subscription::Rules;
 pub use super::changes::Change;
 
 /// The most changes that are reported together.
-const BATCH: usize = 1024;
+const BATCH: usize = 128;
 
 /// One look for a change; also how soon a dropped handle is noticed.
 const LOOK: Duration = Duration::from_millis(50);
@@ -39,7 +40,7 @@ const SETTLE: Duration = Duration::from_secs(2);
 /// What the follower tells.
 #[derive(Debug)]
 pub enum News {
-    /// Changes in their order, 1 to 1024.
+    /// Changes in their order, 1 to 128.
     Changes(Vec<Change>),
     /// All partitions of both topics have been read to their ends. Told once.
     ReadToEnd,
@@ -71,7 +72,7 @@ impl Follower {
         let stop = Arc::new(AtomicBool::new(false));
         let is_stopped = stop.clone();
         let follow = move || follow(definitions, statuses, &is_stopped, &report);
-        let thread = std::thread::Builder::new().name("subscriptions".into());
+        let thread = thread::Builder::new().name("subscriptions".into());
         thread.spawn(follow).expect("the system has room for a thread");
         Ok(Self { stop })
     }
@@ -236,6 +237,10 @@ impl Reader {
                 }
             }
             wait = Duration::ZERO;
+            if self.known.is_live() {
+                // Deliveries go before changes: whoever waits for this core has it first.
+                thread::yield_now();
+            }
         }
         (changes, Ok(()))
     }
