@@ -24,7 +24,7 @@ pub fn steady(scale: Scale) {
     let stage = Stage::new(scale, 4);
     // A broker that has seen backlogs only has yet to compile what it does for one event and for a commit. It gets five
     // times as many of these as in a round, and time for it.
-    for _ in 0..2 {
+    for _ in 0..3 {
         consume_and_post(&stage.beside(4), SPAN);
         connector(&stage.beside(4), SPAN, |setup| setup.set("ledger", "commit_interval", "'10ms'"));
     }
@@ -64,6 +64,10 @@ pub fn changes(scale: Scale) {
     let count = scale.of(10_000);
     figures::heading("changes", &format!("{count} subscription changes in a second, under load"));
     let stage = Stage::new(scale, 4);
+    // As above.
+    for _ in 0..2 {
+        changed(&stage.beside(4), count, count);
+    }
     let (mut with, mut without) = (Vec::new(), Vec::new());
     for _ in 0..scale.rounds() {
         without.push(changed(&stage.beside(4), count, 0));
