@@ -19,8 +19,12 @@ use crate::domain::subscription::Rules;
 
 pub use super::changes::Change;
 
-/// The most changes that are reported together.
-const BATCH: usize = 128;
+/// The most definitions and the most statuses that are reported together: what a definition brings about takes longer.
+const DEFINITIONS: usize = 128;
+const STATUSES: usize = 1024;
+
+/// After so many, deliveries have the core first, if they wait for it.
+const POLITE: usize = 16;
 
 /// One look for a change; also how soon a dropped handle is noticed.
 const LOOK: Duration = Duration::from_millis(50);
@@ -40,7 +44,7 @@ const SETTLE: Duration = Duration::from_secs(2);
 /// What the follower tells.
 #[derive(Debug)]
 pub enum News {
-    /// Changes in their order, 1 to 128.
+    /// Changes in their order, 1 to 1024; of definitions, to 128.
     Changes(Vec<Change>),
     /// All partitions of both topics have been read to their ends. Told once.
     ReadToEnd,
@@ -66,9 +70,13 @@ impl Follower {
         report: impl Fn(News) + Send + 'static,
     ) -> Result<Self, KafkaError> {
         let topics = &connection.config().topics;
-        let definitions =
-            Reader::new(connection, &topics.subscriptions, Interpret::Definition(rules))?;
-        let statuses = Reader::new(connection, &topics.status, Interpret::Status)?;
+        let definitions = Reader::new(
+            connection,
+            &topics.subscriptions,
+            Interpret::Definition(rules),
+            DEFINITIONS,
+        )?;
+        let statuses = Reader::new(connection, &topics.status, Interpret::Status, STATUSES)?;
         let stop = Arc::new(AtomicBool::new(false));
         let is_stopped = stop.clone();
         let follow = move || follow(definitions, statuses, &is_stopped, &report);
@@ -115,6 +123,8 @@ fn follow(
 struct Reader {
     consumer: BaseConsumer<LogContext>,
     topic: Arc<str>,
+    /// The most changes of one turn.
+    batch: usize,
     known: Known,
     look_again: Instant,
     /// Since when brokers say that there is no such topic.
@@ -126,10 +136,16 @@ struct Reader {
 }
 
 impl Reader {
-    fn new(connection: &Connection, topic: &Arc<str>, interpret: Interpret) -> KafkaResult<Self> {
+    fn new(
+        connection: &Connection,
+        topic: &Arc<str>,
+        interpret: Interpret,
+        batch: usize,
+    ) -> KafkaResult<Self> {
         Ok(Self {
             consumer: connection.follower().create_with_context(LogContext)?,
             topic: topic.clone(),
+            batch,
             known: Known::new(interpret),
             look_again: Instant::now(),
             missing_since: None,
@@ -220,7 +236,7 @@ impl Reader {
     /// Waits a moment for a change, and takes those with it that are there already.
     fn gather(&mut self, mut wait: Duration) -> (Vec<Change>, Result<(), String>) {
         let mut changes = Vec::new();
-        while changes.len() < BATCH {
+        while changes.len() < self.batch {
             match self.consumer.poll(wait) {
                 None => break,
                 Some(Ok(message)) => changes.extend(self.known.change(&message)),
@@ -237,8 +253,7 @@ impl Reader {
                 }
             }
             wait = Duration::ZERO;
-            if self.known.is_live() {
-                // Deliveries go before changes: whoever waits for this core has it first.
+            if self.known.is_live() && changes.len().is_multiple_of(POLITE) {
                 thread::yield_now();
             }
         }

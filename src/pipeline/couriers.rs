@@ -4,7 +4,7 @@
 //! and wake no other. They decide nothing.
 //!
 //! A driver that has little to do makes attempts with its own hands: to wake a courier and to be woken by it takes longer
-//! than the work of an attempt. That is so only where a receiver can't keep it from its own work, so by plain HTTP: no
+//! than the work of an attempt. It does so only where a receiver can't keep it from its own work, so by plain HTTP: no
 //! handshakes, and nothing that comes unasked.
 
 use std::cell::Cell;

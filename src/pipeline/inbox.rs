@@ -96,8 +96,9 @@ impl Inbox {
         self.taken.notify_all();
     }
 
-    /// Waits until there is something to look at, at most this long and two milliseconds. If there is already, the other
-    /// tasks of the driver's thread have a turn, and nothing is waited for.
+    /// Waits until there is something to look at, at most this long and two milliseconds. If there is already, or nothing
+    /// is to be waited, only the other tasks of the driver's thread have a turn. What was signalled while the driver was
+    /// busy, and taken since, still ends one wait at once.
     pub(super) async fn wait(&self, at_most: Duration) {
         if at_most.is_zero() || self.signalled.load(Ordering::Acquire) {
             yield_now().await;

@@ -21,7 +21,8 @@ use crate::kafka::{Connection, KafkaError};
 /// The most records that are taken from one partition before the next has its turn.
 const TURN: usize = 64;
 
-/// How long records are taken before the driver sees to all else, its own attempts too. A turn that is begun is ended.
+/// How long a member's records are taken before the driver sees to all else, its own attempts too. A turn that is begun
+/// is ended.
 const ROUND: Duration = Duration::from_millis(1);
 
 /// The longest that revoked partitions are held while their attempts end.
@@ -244,8 +245,11 @@ impl Membership {
     pub(super) fn pull(&mut self, engine: &mut Engine, now: Timestamp) -> bool {
         let begin = Instant::now();
         let mut pulled = false;
-        for (name, id) in &mut self.hand {
+        // The next round begins with the partition behind the first, or with one that had no turn: so a budget is shared.
+        let mut next = 1;
+        for (index, (name, id)) in self.hand.iter_mut().enumerate() {
             if pulled && begin.elapsed() >= ROUND {
+                next = index;
                 break;
             }
             if self.translations.is_running(*id) {
@@ -283,9 +287,8 @@ impl Membership {
                 }
             }
         }
-        // The next round begins with the partition behind the first, so that a budget is shared.
         if self.hand.len() > 1 {
-            self.hand.rotate_left(1);
+            self.hand.rotate_left(next);
         }
         pulled
     }

@@ -2,7 +2,7 @@
 //!
 //! `cargo bench` plays every scenario on a broker, a receiver and a connector of its own, each in its own process, and
 //! in the same run the limit: a loop that signs and posts the same bodies to the same receiver and does nothing else.
-//! `cargo bench -- NAME…` plays some, `--quick` makes them ten times smaller.
+//! `cargo bench -- NAME…` plays some, `--quick` makes what is measured ten times smaller.
 //!
 //! Everything shares one machine, so figures are worth something only beside each other: runs to be compared take
 //! turns, and a ratio is that of two runs of one round. What is printed is the median of the rounds, with the least and

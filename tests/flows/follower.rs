@@ -54,7 +54,7 @@ impl Watched {
         loop {
             match self.next() {
                 News::Changes(more) => {
-                    assert!((1..=128).contains(&more.len()));
+                    assert!((1..=1024).contains(&more.len()));
                     changes.extend(more.iter().map(show));
                 }
                 News::ReadToEnd => return changes,

@@ -25,8 +25,8 @@ const CLUSTER_ID: &str = "a2Fma2Etd2ViaG9va3MtMQ";
 enum Jvm {
     /// It starts fast rather than running fast for long, and several fit beside what a test does.
     Quick,
-    /// It has the compilers it has in production, and they begin twenty times sooner: in a minute is compiled what is in
-    /// an hour otherwise, and on two cores a compiler at work is in everybody's way. It has as much memory as Kafka's own
+    /// It has the compilers it has in production, and they begin twenty times sooner: in three minutes is compiled what is
+    /// in an hour otherwise, and on two cores a compiler at work is in everybody's way. It has as much memory as Kafka's own
     /// start script gives, most of it for what is young: its collector stops everything once in ten seconds instead of
     /// two, so that latencies don't measure it. Nor does it copy the log cleaner's buffer, of 128 MiB, for a tenth of a
     /// second.

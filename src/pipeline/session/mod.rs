@@ -104,7 +104,7 @@ pub(super) struct Session<'a> {
     /// Since when a broker has been reachable.
     reachable_since: Option<Instant>,
     phase: Phase,
-    /// Whether the last round found no records to take.
+    /// Whether the last round found no records to take. The first attempts of a burst are still made at ease, then.
     at_ease: bool,
     metrics: Metrics,
     dice: SmallRng,

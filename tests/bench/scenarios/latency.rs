@@ -13,7 +13,7 @@ use crate::support::connector::Setup;
 use crate::support::record::Draft;
 use crate::support::scope::Scope;
 
-/// How long a round is.
+/// How long events are made in a round.
 const SPAN: Duration = Duration::from_secs(20);
 
 /// Beside a loop that consumes and posts and does nothing else.
@@ -23,7 +23,7 @@ pub fn steady(scale: Scale) {
     figures::heading("latency", &what);
     let stage = Stage::new(scale, 4);
     // A broker that has seen backlogs only has yet to compile what it does for one event and for a commit. It gets five
-    // times as many of these as in a round, and time for it.
+    // times as many commits as in a round, and time for it, however short what is measured is.
     for _ in 0..3 {
         consume_and_post(&stage.beside(4), SPAN);
         connector(&stage.beside(4), SPAN, |setup| setup.set("ledger", "commit_interval", "'10ms'"));
