@@ -5,6 +5,7 @@ use std::time::Duration;
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
 
+use super::consumer::Part;
 use crate::config::{Config, Instance};
 
 /// The settings of the connection to the cluster, and the clients made from them.
@@ -48,10 +49,10 @@ impl<'a> Connection<'a> {
         self.client(&[], &[])
     }
 
-    /// Returns the settings of a consumer that shares the group's partitions. `part` tells the members of one instance
-    /// apart.
-    pub(super) fn group_consumer(&self, part: &str) -> ClientConfig {
+    /// Returns the settings of a consumer that shares the group's partitions.
+    pub(super) fn group_consumer(&self, part: Part) -> ClientConfig {
         let preferred = [
+            ("queued.max.messages.kbytes", part.fetched_ahead()),
             ("topic.metadata.refresh.interval.ms", "30000"),
             ("statistics.interval.ms", "5000"),
             // A member hears of a rebalance with the answer to its heartbeat: the default of 3 s is waited by all others.
@@ -63,7 +64,7 @@ impl<'a> Connection<'a> {
         // Only a name that somebody chose is stable; a host name may be new after each restart, and a member that
         // never comes back holds its partitions until its session ends.
         if let Instance::Configured(id) = &self.0.kafka.instance {
-            client.set("group.instance.id", format!("{id}-{part}"));
+            client.set("group.instance.id", format!("{id}-{}", part.name()));
         }
         client
     }
@@ -139,7 +140,7 @@ const COMMON: [(&str, &str); 3] = [
 const READER: [(&str, &str); 3] = [
     // The default of a second makes the intake saw-tooth once the prefetch is full.
     ("fetch.queue.backoff.ms", "5"),
-    // Of each partition, so that many of them don't take much. A larger record comes alone.
+    // Of each partition, so that many of them don't take much. A larger batch of records comes alone.
     ("queued.max.messages.kbytes", "256"),
     ("fetch.message.max.bytes", "262144"),
 ];

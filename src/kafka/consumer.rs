@@ -41,10 +41,23 @@ pub enum Part {
 }
 
 impl Part {
-    fn name(self) -> &'static str {
+    /// Returns what tells the members of one instance apart.
+    pub(super) fn name(self) -> &'static str {
         match self {
             Self::Events => "events",
             Self::Waiting => "waiting",
+        }
+    }
+
+    /// Returns how much of each partition is fetched ahead, in kB: the next fetch goes out while there is less.
+    ///
+    /// A batch comes whole, and producers make them of up to 1 MB: were that more than what is fetched ahead, the next
+    /// one would be asked for only when all of it is taken up. What waits needs no more than to begin when it is due, and
+    /// its partitions are many.
+    pub(super) fn fetched_ahead(self) -> &'static str {
+        match self {
+            Self::Events => "1024",
+            Self::Waiting => "256",
         }
     }
 
@@ -171,7 +184,7 @@ impl GroupConsumer {
     pub fn join(connection: &Connection, part: Part, wake: Wake) -> KafkaResult<Self> {
         let (open, closed) = channel();
         let context = Context { _open: Some(open), ..Context::default() };
-        let client = connection.group_consumer(part.name());
+        let client = connection.group_consumer(part);
         let mut consumer: BaseConsumer<Context> = client.create_with_context(context)?;
         let called = Called::default();
         consumer.set_nonempty_callback(called.callback(&wake));

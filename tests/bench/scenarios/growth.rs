@@ -25,7 +25,7 @@ pub fn bodies(scale: Scale) {
         (256, 100_000, "256 B"),
         (KIB, 100_000, "1 KiB"),
         (16 * KIB, 20_000, "16 KiB"),
-        (256 * KIB, 2_000, "256 KiB"),
+        (256 * KIB, 5_000, "256 KiB"),
     ];
     figures::heading("bodies", "by bytes of an event");
     let stage = Stage::new(scale, 4);
