@@ -273,9 +273,7 @@ mod tests {
 
     use super::*;
     use crate::domain::decode::tests::{event, record, source};
-    use crate::domain::engine::AttemptId;
     use crate::domain::outcome::Failure;
-    use crate::domain::payload::Retryable;
     use crate::domain::source::Format;
     use crate::domain::subscription::tests::subscription;
     use crate::http::Collector;
@@ -297,13 +295,9 @@ mod tests {
         let collector = Collector::new(&settings, None, runtime.handle().clone());
         let collector = collector.expect("the client can be made");
         let traces = Traces::start(&settings, "a", collector).expect("the settings are good");
-        let attempt = Attempt {
-            id: AttemptId::of_none(),
-            event: Arc::new(event(source(Format::Envelope), record(EVENT, headers))),
-            subscription: subscription("crm", &json!({"url": "https://example.com/?key=s3cret"})),
-            number: 2,
-            retryable: Retryable::Retryable,
-        };
+        let event = event(source(Format::Envelope), record(EVENT, headers));
+        let definition = json!({"url": "https://example.com/?key=s3cret"});
+        let attempt = Attempt::of_none(event, subscription("crm", &definition), 2);
         let end = Err(Failure { reason, error: "no answer".into() });
         let attempted = Attempted { latency: Duration::from_millis(20), end };
         let started = Timestamp::from_second(1_736_937_000).expect("in range");

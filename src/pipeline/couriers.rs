@@ -191,8 +191,6 @@ mod tests {
 
     use super::*;
     use crate::domain::decode::tests::{event, record, source};
-    use crate::domain::engine::AttemptId;
-    use crate::domain::payload::Retryable;
     use crate::domain::source::Format;
     use crate::domain::subscription::tests::subscription;
 
@@ -205,13 +203,8 @@ mod tests {
         let mut definition = json!({"url": "http://127.0.0.1/hooks"});
         let fields = definition.as_object_mut().expect("it is an object");
         fields.extend(changes.as_object().expect("changes are an object").clone());
-        Attempt {
-            id: AttemptId::of_none(),
-            event: Arc::new(event(source(Format::Envelope), record(&envelope(&text), &[]))),
-            subscription: subscription("crm", &definition),
-            number: 1,
-            retryable: Retryable::Retryable,
-        }
+        let event = event(source(Format::Envelope), record(&envelope(&text), &[]));
+        Attempt::of_none(event, subscription("crm", &definition), 1)
     }
 
     #[track_caller]

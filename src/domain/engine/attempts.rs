@@ -24,14 +24,6 @@ const ENOUGH: usize = 512;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct AttemptId(u64);
 
-#[cfg(test)]
-impl AttemptId {
-    /// Names an attempt that no engine started.
-    pub(crate) fn of_none() -> Self {
-        Self(0)
-    }
-}
-
 /// An attempt to make now.
 #[derive(Debug)]
 pub struct Attempt {
@@ -45,6 +37,15 @@ pub struct Attempt {
     pub number: u32,
     /// Whether another may follow.
     pub retryable: Retryable,
+}
+
+#[cfg(test)]
+impl Attempt {
+    /// Makes one that no engine started.
+    pub(crate) fn of_none(event: Event, subscription: Arc<Subscription>, number: u32) -> Self {
+        let (id, event, retryable) = (AttemptId(0), Arc::new(event), Retryable::Retryable);
+        Self { id, event, subscription, number, retryable }
+    }
 }
 
 impl Engine {

@@ -10,7 +10,6 @@ mod proxy;
 mod requests;
 mod server;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -18,8 +17,6 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::domain::decode::tests::{event, record, source};
-use crate::domain::engine::AttemptId;
-use crate::domain::payload::Retryable;
 use crate::domain::source::Format;
 use crate::domain::subscription::HttpUrls;
 use crate::domain::subscription::tests::{rules, subscription};
@@ -66,13 +63,7 @@ fn url(scheme: &str, port: u16) -> String {
 /// Builds the second attempt at an event, to a subscription that `changes` define beside its secret.
 fn attempt(value: &str, headers: &[(&str, &str)], changes: &Value) -> Attempt {
     let event = event(source(Format::Envelope), record(value, headers));
-    Attempt {
-        id: AttemptId::of_none(),
-        event: Arc::new(event),
-        subscription: subscription("crm", changes),
-        number: 2,
-        retryable: Retryable::Retryable,
-    }
+    Attempt::of_none(event, subscription("crm", changes), 2)
 }
 
 async fn send(sender: &Sender, attempt: &Attempt) -> Attempted {
