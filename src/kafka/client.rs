@@ -52,13 +52,13 @@ impl<'a> Connection<'a> {
     /// Returns the settings of a consumer that shares the group's partitions.
     pub(super) fn group_consumer(&self, part: Part) -> ClientConfig {
         let preferred = [
-            ("queued.max.messages.kbytes", part.fetched_ahead()),
             ("topic.metadata.refresh.interval.ms", "30000"),
             ("statistics.interval.ms", "5000"),
             // A member hears of a rebalance with the answer to its heartbeat: the default of 3 s is waited by all others.
             ("heartbeat.interval.ms", "1000"),
         ];
-        let mut client = self.client(&[&READER[..], &preferred].concat(), &READER_OWNED);
+        let preferred = [&READER[..], &preferred, &part.fetching()].concat();
+        let mut client = self.client(&preferred, &READER_OWNED);
         client.set("group.id", &self.0.kafka.group_id);
         client.set("partition.assignment.strategy", "cooperative-sticky");
         // Only a name that somebody chose is stable; a host name may be new after each restart, and a member that

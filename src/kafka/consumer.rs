@@ -49,16 +49,18 @@ impl Part {
         }
     }
 
-    /// Returns how much of each partition is fetched ahead, in kB: the next fetch goes out while there is less.
+    /// Returns how it prefers to fetch.
     ///
-    /// A batch comes whole, and producers make them of up to 1 MB: were that more than what is fetched ahead, the next
-    /// one would be asked for only when all of it is taken up. What waits needs no more than to begin when it is due, and
-    /// its partitions are many.
-    pub(super) fn fetched_ahead(self) -> &'static str {
-        match self {
-            Self::Events => "1024",
-            Self::Waiting => "256",
-        }
+    /// Once so many kB of a partition are fetched ahead, the next fetch goes out without it, and there is one fetch at a
+    /// time: where nobody writes to the others it lasts as long as a fetch may wait, and so does what is behind. A batch
+    /// comes whole, and producers make them of up to 1 MB: less ahead than that would be used up with each. Shorter waits
+    /// are CPU of an idle connector. What waits needs no more than to begin when it is due, and its partitions are many.
+    pub(super) fn fetching(self) -> [(&'static str, &'static str); 2] {
+        let (ahead_kb, wait_ms) = match self {
+            Self::Events => ("1024", "50"),
+            Self::Waiting => ("256", "250"),
+        };
+        [("queued.max.messages.kbytes", ahead_kb), ("fetch.wait.max.ms", wait_ms)]
     }
 
     /// Returns the topic names and patterns that it reads.

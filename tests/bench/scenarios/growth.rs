@@ -1,7 +1,7 @@
 //! How cost grows with what there is more of.
 
 use crate::Scale;
-use crate::event::KIB;
+use crate::event::{self, KIB};
 use crate::figures::{self, Run, row};
 use crate::stage::{Cast, IN_FLIGHT, Stage};
 
@@ -43,15 +43,19 @@ pub fn bodies(scale: Scale) {
     });
 }
 
-/// With the partitions of the events' topic.
+/// With the partitions of the events' topic, and with all events in one of them.
 pub fn partitions(scale: Scale) {
     let events = scale.of(100_000);
     figures::heading("partitions", &format!("{events} events, by partitions of their topic"));
     let stage = Stage::new(scale, 4);
     let counts = [1, 4, 16, 64];
-    let stages = counts.map(|count| stage.beside(count).filled(events, KIB));
+    let one_of_four = stage.beside(4);
+    one_of_four.produce((0..events).map(|n| event::draft(n, KIB, 1)));
+    let mut stages = Vec::from(counts.map(|count| stage.beside(count).filled(events, KIB)));
+    stages.push(one_of_four);
     let casts = one_each(&stages);
-    table(scale, &counts.map(|count| count.to_string()), |n| casts[n].deliver(events));
+    let names: Vec<_> = counts.iter().map(usize::to_string).chain(["1 of 4".to_owned()]).collect();
+    table(scale, &names, |n| casts[n].deliver(events));
 }
 
 /// With the instances that share a backlog; CPU is that of all together.
