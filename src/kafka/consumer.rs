@@ -51,10 +51,11 @@ impl Part {
 
     /// Returns how it prefers to fetch.
     ///
-    /// Once so many kB of a partition are fetched ahead, the next fetch goes out without it, and there is one fetch at a
-    /// time: where nobody writes to the others it lasts as long as a fetch may wait, and so does what is behind. A batch
-    /// comes whole, and producers make them of up to 1 MB: less ahead than that would be used up with each. Shorter waits
-    /// are CPU of an idle connector. What waits needs no more than to begin when it is due, and its partitions are many.
+    /// A partition of which so many kB are fetched ahead is left out of the next fetch, and a broker is asked for one at a
+    /// time (`rd_kafka_toppar_fetch_decide`). Where nothing is written to the other partitions that fetch lasts as long as
+    /// it may wait, and the full one, long taken up, gets nothing until then. Shorter waits are CPU of an idle connector.
+    /// A batch comes whole, and producers make them of up to 1 MB: with less than that ahead, each would fill it. What
+    /// waits needs no more than to begin when it is due, and its partitions are many.
     pub(super) fn fetching(self) -> [(&'static str, &'static str); 2] {
         let (ahead_kb, wait_ms) = match self {
             Self::Events => ("1024", "50"),
