@@ -82,8 +82,9 @@ impl<'a> Connection<'a> {
     }
 
     fn reads_all(&self, empty_fetch_ms: &str) -> ClientConfig {
-        let preferred = [&READER[..], &[("fetch.wait.max.ms", empty_fetch_ms)]].concat();
-        let mut client = self.client(&preferred, &READER_OWNED);
+        let fetching =
+            [("queued.max.messages.kbytes", "256"), ("fetch.wait.max.ms", empty_fetch_ms)];
+        let mut client = self.client(&[&READER[..], &fetching].concat(), &READER_OWNED);
         client.set("group.id", format!("{}-reads-all", self.0.kafka.group_id));
         client.set("enable.partition.eof", "true");
         client
@@ -137,11 +138,10 @@ const COMMON: [(&str, &str); 3] = [
 ];
 
 /// Preferences of consumers.
-const READER: [(&str, &str); 3] = [
+const READER: [(&str, &str); 2] = [
     // The default of a second makes the intake saw-tooth once the prefetch is full.
     ("fetch.queue.backoff.ms", "5"),
     // Of each partition, so that many of them don't take much. A larger batch of records comes alone.
-    ("queued.max.messages.kbytes", "256"),
     ("fetch.message.max.bytes", "262144"),
 ];
 

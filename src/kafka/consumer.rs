@@ -51,9 +51,9 @@ impl Part {
 
     /// Returns how it prefers to fetch.
     ///
-    /// A partition of which so many kB are fetched ahead is left out of the next fetch, and a broker is asked for one at a
-    /// time (`rd_kafka_toppar_fetch_decide`). Where nothing is written to the other partitions that fetch lasts as long as
-    /// it may wait, and the full one, long taken up, gets nothing until then. Shorter waits are CPU of an idle connector.
+    /// A broker is asked for one fetch at a time, without partitions of which so many kB are fetched ahead
+    /// (`rd_kafka_toppar_fetch_decide`). Where nothing is written to its other partitions that fetch lasts as long as it
+    /// may wait, and a full one, long taken up, gets nothing until then. Shorter waits are CPU of an idle connector.
     /// A batch comes whole, and producers make them of up to 1 MB: with less than that ahead, each would fill it. What
     /// waits needs no more than to begin when it is due, and its partitions are many.
     pub(super) fn fetching(self) -> [(&'static str, &'static str); 2] {
