@@ -109,13 +109,8 @@ impl<'a> Connection<'a> {
         // No record may outlast its transaction.
         let message = MESSAGE.min(transaction.unwrap_or(TRANSACTION));
         let [transaction, message] = [TRANSACTION, message].map(|it| it.as_millis().to_string());
-        let preferred = [
-            // The default of 100 makes every small transaction wait that long for the one before.
-            ("retry.backoff.ms", "5"),
-            ("linger.ms", "1"),
-            ("transaction.timeout.ms", &transaction),
-            ("message.timeout.ms", &message),
-        ];
+        let times = [("transaction.timeout.ms", &*transaction), ("message.timeout.ms", &*message)];
+        let preferred = [&TRANSACTIONAL[..], &times].concat();
         let mut client = self.client(&preferred, &PRODUCER_OWNED);
         client.set("transactional.id", self.0.kafka.transactional_id());
         client.set("delivery.report.only.error", "true");
@@ -125,6 +120,16 @@ impl<'a> Connection<'a> {
         client
     }
 }
+
+/// Preferences of producers that write transactions.
+pub(super) const TRANSACTIONAL: [(&str, &str); 2] = [
+    // The default of 100 makes every small transaction wait that long for the one before.
+    ("retry.backoff.ms", "5"),
+    // Longer than it takes to hand most transactions over, so that a partition's records go in one request. While five of
+    // them are in flight librdkafka sends no second one, and polls without a pause once that has lingered so long
+    // (`rd_kafka_toppar_producer_serve`).
+    ("linger.ms", "5"),
+];
 
 /// How long the ledger's transactions may stay open, and its records wait to be taken.
 const TRANSACTION: Duration = Duration::from_secs(60);

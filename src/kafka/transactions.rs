@@ -16,6 +16,7 @@ use rdkafka::producer::{BaseRecord, Producer, ProducerContext};
 use super::Connection;
 use super::admin::batch_size_of;
 use super::bookmark::{Bookmark, Position, list};
+use super::client::TRANSACTIONAL;
 use super::cluster::{ClusterError, REACH, Witness};
 use super::polled::PolledProducer;
 use super::record::{hand_over, owned};
@@ -116,9 +117,9 @@ impl<'c> Transactions<'c> {
         let mut client = connection.transactional(name);
         // A record that is too large must not take others with it.
         client.set("batch.size", batch_size_of(connection, topics).to_string());
-        // As the ledger's; see there.
-        client.set("retry.backoff.ms", "5");
-        client.set("linger.ms", "1");
+        for (name, value) in TRANSACTIONAL {
+            client.set(name, value);
+        }
         client.set("message.max.bytes", "1000000000");
         let context = Context { witness: Witness::default(), too_large: Mutex::default() };
         let producer = PolledProducer::start(&client, context)?;
