@@ -54,14 +54,15 @@ impl Part {
     /// A broker is asked for one fetch at a time, without partitions of which so many kB are fetched ahead
     /// (`rd_kafka_toppar_fetch_decide`). Where nothing is written to its other partitions that fetch lasts as long as it
     /// may wait, and a full one, long taken up, gets nothing until then. Shorter waits are CPU of an idle connector.
-    /// A batch comes whole, and producers make them of up to 1 MB: with less than that ahead, each would fill it. What
-    /// waits needs no more than to begin when it is due, and its partitions are many.
+    /// That wait is shorter where all that there is waits for it, and longer where each fetch names many topics.
+    /// A batch comes whole, and producers make them of up to 1 MB, our own of audit records as well: with less than that
+    /// ahead, each would fill it.
     pub(super) fn fetching(self) -> [(&'static str, &'static str); 2] {
-        let (ahead_kb, wait_ms) = match self {
-            Self::Events => ("1024", "50"),
-            Self::Waiting => ("256", "250"),
+        let wait_ms = match self {
+            Self::Events => "50",
+            Self::Waiting => "150",
         };
-        [("queued.max.messages.kbytes", ahead_kb), ("fetch.wait.max.ms", wait_ms)]
+        [("queued.max.messages.kbytes", "1024"), ("fetch.wait.max.ms", wait_ms)]
     }
 
     /// Returns the topic names and patterns that it reads.
