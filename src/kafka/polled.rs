@@ -1,7 +1,7 @@
 //! A producer that a thread of its own polls, so that what it has to report is heard of whoever waits.
 //!
 //! rdkafka brings one that polls for 100 ms at a time. Its poll counts in whole milliseconds and turns around for what is
-//! left of the last one: in an idle process that is most of the CPU time. This one polls for longer.
+//! left of the last one: in an idle process that is most of the CPU time. This one polls for longer: what turns around is a share of each poll, and reports end none.
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use rdkafka::error::KafkaResult;
 use rdkafka::producer::{BaseProducer, Producer, ProducerContext};
 
 /// One poll; also how long a producer that was dropped may stay.
-const POLL: Duration = Duration::from_secs(1);
+const POLL: Duration = Duration::from_secs(5);
 
 /// Between two looks at whether records are written.
 const LOOK: Duration = Duration::from_millis(1);
@@ -21,7 +21,7 @@ const LOOK: Duration = Duration::from_millis(1);
 /// The most looks; after that it is left to the commit to wait.
 const LOOKS: u32 = 1_000;
 
-/// See the module. Dropping it ends its thread, and the producer with it, within a second.
+/// See the module. Dropping it ends its thread, and the producer with it, after the poll under way.
 pub(super) struct PolledProducer<C: ProducerContext + 'static> {
     producer: Arc<BaseProducer<C>>,
     stop: Arc<AtomicBool>,
