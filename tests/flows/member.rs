@@ -17,7 +17,7 @@ use crate::support::record::Draft;
 use crate::support::scope::Scope;
 
 /// More than librdkafka fetches ahead of each partition.
-const RECORDS: usize = 2_000;
+const RECORDS: usize = 8_000;
 
 /// Longer than a fetch takes that was under way.
 const FETCH: Duration = Duration::from_millis(100);
