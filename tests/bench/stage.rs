@@ -35,6 +35,9 @@ pub const IN_FLIGHT: usize = 256;
 /// The events of a backlog by whose end a broker's CPU for each has fallen to about half.
 const WARM_UP: usize = 800_000;
 
+/// The subscriptions that a warm-up goes to: enough that their ids reach each of four audit partitions.
+const FEW: usize = 32;
+
 /// The topic of the events.
 const EVENTS: &str = "orders";
 
@@ -58,10 +61,18 @@ impl Stage {
     }
 
     /// Plays a backlog that nobody measures: a broker that was just started needs twice the CPU of one that has run for
-    /// a while, as it has to compile what it runs.
+    /// a while, as it has to compile what it runs. It goes to a few subscriptions, so that every audit partition has its
+    /// share: one partition and several aren't the same to compile.
     fn warm_up(self, events: usize) {
-        let stage = self.filled(events, KIB);
-        stage.cast(|setup| setup).subscribed("/ok/warm", json!({})).deliver(events);
+        let event_type = |n: usize| format!("t.k{}", n % FEW);
+        let draft =
+            |n: usize| event::place(n, self.partitions, event::typed(n, KIB, &event_type(n)));
+        self.produce((0..events).map(draft));
+        let cast = self.cast(|setup| setup);
+        cast.write((0..FEW).map(|n| {
+            cast.subscription(&format!("s{n}"), "/ok/warm", &[&event_type(n)], json!({}))
+        }));
+        cast.deliver(events);
     }
 
     /// Makes another empty topic of events, with the same broker and receiver.
