@@ -126,8 +126,8 @@ pub(super) const TRANSACTIONAL: [(&str, &str); 2] = [
     // The default of 100 makes every small transaction wait that long for the one before.
     ("retry.backoff.ms", "5"),
     // Longer than it takes to hand most transactions over, so that a partition's records go in one request. While five of
-    // them are in flight librdkafka sends no second one, and polls without a pause once that has lingered so long
-    // (`rd_kafka_toppar_producer_serve`).
+    // them are in flight librdkafka sends no second request, and polls without a pause once its records have lingered
+    // so long (`rd_kafka_toppar_producer_serve`).
     ("linger.ms", "5"),
 ];
 

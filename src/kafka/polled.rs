@@ -1,7 +1,8 @@
 //! A producer that a thread of its own polls, so that what it has to report is heard of whoever waits.
 //!
 //! rdkafka brings one that polls for 100 ms at a time. Its poll counts in whole milliseconds and turns around for what is
-//! left of the last one: in an idle process that is most of the CPU time. This one polls for longer: what turns around is a share of each poll, and reports end none.
+//! left of the last one: in an idle process that is most of the CPU time. This one polls for longer, which delays no
+//! report: they are taken as they come.
 
 use std::ops::Deref;
 use std::sync::Arc;
