@@ -15,6 +15,9 @@ use super::record::{Draft, Record};
 /// For what a healthy broker does at once.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Between tries.
+const PAUSE: Duration = Duration::from_millis(50);
+
 /// As many replicas as the broker gives a topic that asks for no number.
 const BROKERS_DEFAULT: i32 = -1;
 
@@ -119,10 +122,14 @@ impl Scope {
         for partition in reader::partitions(&consumer, &topic, Instant::now() + TIMEOUT) {
             all.add_partition_offset(&topic, partition, Offset::End).expect("the end is an offset");
         }
-        let deleted = wait(self.admin().delete_records(&all, &options()))
-            .unwrap_or_else(|error| panic!("records of {topic} can't be deleted: {error}"));
-        for element in deleted.elements() {
-            element.error().unwrap_or_else(|error| panic!("{topic} keeps its records: {error}"));
+        let admin = self.admin();
+        let deadline = Instant::now() + TIMEOUT;
+        // A topic that was just made has no leader yet, as far as some are concerned.
+        while let Err(error) = wait(admin.delete_records(&all, &options()))
+            .and_then(|deleted| deleted.elements().iter().try_for_each(|it| it.error()))
+        {
+            assert!(Instant::now() < deadline, "records of {topic} can't be deleted: {error}");
+            std::thread::sleep(PAUSE);
         }
     }
 
