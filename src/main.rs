@@ -10,7 +10,16 @@ use kafka_webhooks::kafka::Connection;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+/// The arenas that librdkafka's threads share. With one for each of them they hold a tenth more memory and take as much CPU.
+#[cfg(target_env = "gnu")]
+const ARENAS: std::ffi::c_int = 2;
+
 fn main() -> ExitCode {
+    // SAFETY: it takes two numbers, and no other thread runs yet.
+    #[cfg(target_env = "gnu")]
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, ARENAS);
+    }
     let cli = Cli::parse();
     match execute(&cli) {
         Ok(()) => ExitCode::SUCCESS,
