@@ -10,7 +10,7 @@ use tracing::{info, warn};
 use super::inbox::{Inbox, Input};
 use super::translations::Translations;
 use crate::domain::decode::Translation;
-use crate::domain::engine::{Engine, PartitionId, Role};
+use crate::domain::engine::{Engine, PartitionId, Role, Sequel};
 use crate::domain::record::{Record, TopicPartition};
 use crate::domain::tiers::TierIndex;
 use crate::kafka::consumer::{GroupConsumer, Identity, Part};
@@ -272,10 +272,16 @@ impl Membership {
                 }
                 let Some(record) = fetched.next() else { break };
                 pulled = true;
-                if went_back(engine, *id, &record) {
-                    warn!(topic = %name.topic, partition = name.partition, offset = record.origin.offset.0,
-                        "offsets went back: the topic was made anew, and is read from here");
-                    *id = engine.begin_anew(*id, record.origin.offset.at());
+                match engine.sequel(*id, &record.origin) {
+                    Sequel::Next => {}
+                    // A rebalance has librdkafka pause at the record behind the last one that it knows to be handed
+                    // over: one that is just being handed over is fetched again (`rd_kafka_toppar_pause_resume`).
+                    Sequel::Repeated => continue,
+                    Sequel::Anew => {
+                        warn!(topic = %name.topic, partition = name.partition, offset = record.origin.offset.0,
+                            "offsets went back: the topic was made anew, and is read from here");
+                        *id = engine.begin_anew(*id, record.origin.offset.at());
+                    }
                 }
                 if !engine.needs_schema(*id, &record) {
                     engine.record(*id, record, now);
@@ -344,10 +350,6 @@ impl Membership {
     pub(super) fn leave(self) {
         self.consumer.leave(LEAVE);
     }
-}
-
-fn went_back(engine: &Engine, id: PartitionId, record: &Record) -> bool {
-    engine.position(id).is_some_and(|position| position.includes(record.origin.offset))
 }
 
 /// Returns how long revoked partitions may be held: well below the time after which the group gives up a member.

@@ -33,7 +33,7 @@ use super::expression::EvaluationError;
 use super::headers::Trigger;
 use super::outcome::RetryRules;
 use super::progress::Seq;
-use super::record::{NextOffset, Record, TopicPartition};
+use super::record::{NextOffset, Origin, Record, TopicPartition};
 use super::registry::Registry;
 use super::source::Sources;
 use super::subscription::{Subscription, SubscriptionHash, SubscriptionId};
@@ -47,7 +47,7 @@ use capacity::Capacity;
 pub use lanes::{Fairness, LaneCounts, Waiting};
 use lanes::{LaneKey, Lanes};
 use partition::Partition;
-pub use partition::{PartitionId, Role};
+pub use partition::{PartitionId, Role, Sequel};
 use statuses::Statuses;
 pub use statuses::Troubled;
 
@@ -248,6 +248,12 @@ impl Engine {
     /// Returns the first offset of a partition that wasn't taken up.
     pub fn position(&self, id: PartitionId) -> Option<NextOffset> {
         self.partitions.get(&id).map(|partition| partition.window.next())
+    }
+
+    /// Tells how a record follows those of a partition that were taken up.
+    pub fn sequel(&self, id: PartitionId, origin: &Origin) -> Sequel {
+        let partition = self.partitions.get(&id);
+        partition.map_or(Sequel::Next, |partition| partition.sequel(origin))
     }
 
     /// Tells whether a schema has to say what a record holds before it is taken up; then it comes by

@@ -12,7 +12,7 @@ use crate::domain::event::Event;
 use crate::domain::headers::Carried;
 use crate::domain::health::Observation;
 use crate::domain::progress::{Plan, Seq, Settled, Window};
-use crate::domain::record::{NextOffset, Offset, Record, TopicPartition};
+use crate::domain::record::{NextOffset, Offset, Origin, Record, TopicPartition};
 use crate::domain::registry::Revision;
 use crate::domain::source::{Format, Source, SourceIndex};
 use crate::domain::subscription::{Subscription, SubscriptionHash, SubscriptionId};
@@ -92,6 +92,8 @@ pub(super) struct Partition {
     pub(super) head: Option<Head>,
     pub(super) fan: Option<Fan>,
     pub(super) window: Window,
+    /// The record that was taken up last, by its offset and its timestamp.
+    last: Option<(Offset, Timestamp)>,
     /// Bytes of the records in the window that are not settled.
     pub(super) bytes: usize,
     /// Attempts that run.
@@ -106,6 +108,17 @@ pub(super) struct Partition {
     pub(super) has_more_to_move: bool,
     /// When it is looked at again, if it is full or has more to move.
     pub(super) next_look: Timestamp,
+}
+
+/// How a record follows those of its partition that were taken up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sequel {
+    /// It comes behind them.
+    Next,
+    /// It is the last of them once more: the consumer may hand a record over twice when the group sees to others.
+    Repeated,
+    /// It comes before their end, and is none of theirs: its topic was made anew.
+    Anew,
 }
 
 impl Partition {
@@ -124,6 +137,7 @@ impl Partition {
             head: None,
             fan: None,
             window: Window::new(committed, metadata),
+            last: None,
             bytes: 0,
             in_air: 0,
             health: None,
@@ -214,6 +228,15 @@ impl Partition {
     }
 
     /// Reads a record and makes it the head; `translation` is what its schema makes of it, if it needs one.
+    /// Tells how a record follows those that were taken up.
+    pub(super) fn sequel(&self, origin: &Origin) -> Sequel {
+        match self.last {
+            _ if !self.window.next().includes(origin.offset) => Sequel::Next,
+            Some(last) if last == (origin.offset, origin.timestamp) => Sequel::Repeated,
+            _ => Sequel::Anew,
+        }
+    }
+
     pub(super) fn take_up(
         &mut self,
         record: Record,
@@ -226,6 +249,7 @@ impl Partition {
         let offset = record.origin.offset;
         let bytes = bytes_of(&record, translation.as_ref());
         let written = record.origin.timestamp;
+        self.last = Some((offset, written));
         let content = match self.role {
             _ if self.window.plan(offset) == Plan::Settled => {
                 counts.already_settled += 1;

@@ -32,6 +32,41 @@ fn taken_over(batch: &Batch, offsets: std::ops::Range<i64>) -> (Vec<String>, Cou
 }
 
 #[test]
+fn a_record_that_is_handed_over_twice_is_told_from_one_of_a_topic_that_was_made_anew() {
+    let (mut rig, orders, attempts) = two_in_the_air();
+    let check = |rig: &Rig, offset, later: i64, expected| {
+        let timestamp = rig.now + jiff::SignedDuration::from_millis(later);
+        let (topic, offset) = ("orders".into(), Offset(offset));
+        let origin = Origin { topic, partition: 0, offset, timestamp };
+        assert_eq!(rig.engine.sequel(orders, &origin), expected, "{origin} after {later} ms");
+    };
+    check(&rig, 103, 0, Sequel::Next);
+    check(&rig, 102, 0, Sequel::Repeated);
+    check(&rig, 102, 1, Sequel::Anew);
+    check(&rig, 101, 0, Sequel::Anew);
+    // What became of it makes no difference.
+    rig.answer(&attempts[0], 200);
+    let [last] = rig.attempts().try_into().expect("it has its turn");
+    rig.answer(&last, 200);
+    check(&rig, 102, 0, Sequel::Repeated);
+    assert_eq!(commits(&rig.commit()), ["orders/0 at 101: 101"]);
+    check(&rig, 102, 0, Sequel::Repeated);
+}
+
+#[test]
+fn nothing_is_repeated_before_something_was_taken_up() {
+    let mut rig = Rig::new(&crm());
+    let orders = rig.orders();
+    let origin = Origin {
+        topic: "orders".into(),
+        partition: 0,
+        offset: Offset(START.0 - 1),
+        timestamp: rig.now,
+    };
+    assert_eq!(rig.engine.sequel(orders, &origin), Sequel::Anew);
+}
+
+#[test]
 fn a_partition_is_let_go_of_after_its_last_commit() {
     let (mut rig, orders, attempts) = two_in_the_air();
     rig.engine.revoke(orders);
