@@ -227,7 +227,6 @@ impl Partition {
         has_schema && self.window.plan(record.origin.offset) != Plan::Settled
     }
 
-    /// Reads a record and makes it the head; `translation` is what its schema makes of it, if it needs one.
     /// Tells how a record follows those that were taken up.
     pub(super) fn sequel(&self, origin: &Origin) -> Sequel {
         match self.last {
@@ -237,6 +236,7 @@ impl Partition {
         }
     }
 
+    /// Reads a record and makes it the head; `translation` is what its schema makes of it, if it needs one.
     pub(super) fn take_up(
         &mut self,
         record: Record,
