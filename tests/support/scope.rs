@@ -108,18 +108,14 @@ impl Scope {
             Err(error) => panic!("topic {topic} can't be created: {error}"),
         }
         // The broker answers when the topic is decided on, which is before all clients are told of it.
-        let consumer: BaseConsumer =
-            reader::client(&self.bootstrap).create().expect("the settings of a reader are valid");
-        reader::partitions(&consumer, &topic, Instant::now() + TIMEOUT);
+        self.partitions(&topic);
     }
 
     /// Deletes all records that are in a topic now; who starts to read it begins behind them.
     pub fn delete_records(&self, name: &str) {
         let topic = self.topic(name);
-        let consumer: BaseConsumer =
-            reader::client(&self.bootstrap).create().expect("the settings of a reader are valid");
         let mut all = TopicPartitionList::new();
-        for partition in reader::partitions(&consumer, &topic, Instant::now() + TIMEOUT) {
+        for partition in self.partitions(&topic) {
             all.add_partition_offset(&topic, partition, Offset::End).expect("the end is an offset");
         }
         let admin = self.admin();
@@ -131,6 +127,13 @@ impl Scope {
             assert!(Instant::now() < deadline, "records of {topic} can't be deleted: {error}");
             std::thread::sleep(PAUSE);
         }
+    }
+
+    /// Waits until a topic, by its full name, has partitions, and returns them.
+    fn partitions(&self, topic: &str) -> Vec<i32> {
+        let consumer: BaseConsumer =
+            reader::client(&self.bootstrap).create().expect("the settings of a reader are valid");
+        reader::partitions(&consumer, topic, Instant::now() + TIMEOUT)
     }
 
     fn admin(&self) -> AdminClient<DefaultClientContext> {
