@@ -1,7 +1,8 @@
 //! All subscriptions, and an index that finds those an event goes to.
 //!
-//! The cost of a match follows what matches, not what exists: the event's tenant and topic pick at most four sets, and
-//! its type is looked up in each. An update touches its own entries only. The index is a function of the subscriptions
+//! The cost of a match follows what matches, not what exists: the event's topic and tenant pick at most four sets, and
+//! its type is looked up in each. Topics come first: they are few, so that what stands between them and a tenant's
+//! types is in the cache. An update touches its own entries only. The index is a function of the subscriptions
 //! in it, whatever the order they came in.
 
 #[cfg(test)]
@@ -17,14 +18,14 @@ use smol_str::SmolStr;
 use self::types::Types;
 use super::subscription::{Activity, Subscription, SubscriptionId};
 
-/// All subscriptions by id, the active ones indexed by tenant, topic and event type.
+/// All subscriptions by id, the active ones indexed by topic, tenant and event type.
 #[derive(Default)]
 pub struct Registry {
     by_id: FxHashMap<SubscriptionId, Arc<Subscription>>,
-    /// Those without a tenant.
-    any_tenant: Topics,
-    /// Those of one tenant.
-    by_tenant: FxHashMap<SmolStr, Topics>,
+    /// Those to all topics.
+    any_topic: Tenants,
+    /// Those that name the topic.
+    by_topic: FxHashMap<Arc<str>, Tenants>,
     active: usize,
     revision: Revision,
 }
@@ -33,14 +34,14 @@ pub struct Registry {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Revision(u64);
 
-/// Subscriptions of one tenant, or of none.
+/// Subscriptions to one topic, or to all.
 #[derive(Default)]
 #[cfg_attr(test, derive(PartialEq))]
-struct Topics {
-    /// Those to all topics.
+struct Tenants {
+    /// Those without a tenant.
     any: Types,
-    /// Those that name the topic.
-    named: FxHashMap<Arc<str>, Types>,
+    /// Those of one tenant.
+    named: FxHashMap<SmolStr, Types>,
 }
 
 impl Registry {
@@ -60,15 +61,11 @@ impl Registry {
             return;
         }
         self.active += 1;
-        let topics = match &subscription.tenant {
-            None => &mut self.any_tenant,
-            Some(tenant) => self.by_tenant.entry(tenant.clone()).or_default(),
-        };
         if subscription.topics.is_empty() {
-            topics.any.add(&subscription);
+            self.any_topic.add(&subscription);
         }
         for topic in &subscription.topics {
-            topics.named.entry(topic.clone()).or_default().add(&subscription);
+            self.by_topic.entry(topic.clone()).or_default().add(&subscription);
         }
     }
 
@@ -129,9 +126,9 @@ impl Registry {
         found: &mut Vec<Arc<Subscription>>,
     ) {
         found.clear();
-        let own = tenant.and_then(|tenant| self.by_tenant.get(tenant));
-        for topics in [Some(&self.any_tenant), own].into_iter().flatten() {
-            for types in [Some(&topics.any), topics.named.get(topic)].into_iter().flatten() {
+        for tenants in [Some(&self.any_topic), self.by_topic.get(topic)].into_iter().flatten() {
+            let own = tenant.and_then(|tenant| tenants.named.get(tenant));
+            for types in [Some(&tenants.any), own].into_iter().flatten() {
                 types.collect(event_type, found);
             }
         }
@@ -145,35 +142,39 @@ impl Registry {
             return;
         }
         self.active -= 1;
-        match &subscription.tenant {
-            None => self.any_tenant.remove(subscription),
-            Some(tenant) => {
-                let topics = self.by_tenant.get_mut(tenant).expect("an active one is indexed");
-                topics.remove(subscription);
-                if topics.is_empty() {
-                    self.by_tenant.remove(tenant);
-                }
+        if subscription.topics.is_empty() {
+            self.any_topic.remove(subscription);
+        }
+        for topic in &subscription.topics {
+            // A topic listed twice is gone the second time.
+            let Some(tenants) = self.by_topic.get_mut(topic) else { continue };
+            tenants.remove(subscription);
+            if tenants.is_empty() {
+                self.by_topic.remove(topic);
             }
         }
     }
 }
 
-impl Topics {
+impl Tenants {
     fn is_empty(&self) -> bool {
         self.any.is_empty() && self.named.is_empty()
     }
 
+    fn add(&mut self, subscription: &Arc<Subscription>) {
+        let types = match &subscription.tenant {
+            None => &mut self.any,
+            Some(tenant) => self.named.entry(tenant.clone()).or_default(),
+        };
+        types.add(subscription);
+    }
+
     fn remove(&mut self, subscription: &Arc<Subscription>) {
-        if subscription.topics.is_empty() {
-            self.any.remove(subscription);
-        }
-        for topic in &subscription.topics {
-            // A topic listed twice is gone the second time.
-            let Some(types) = self.named.get_mut(topic) else { continue };
-            types.remove(subscription);
-            if types.is_empty() {
-                self.named.remove(topic);
-            }
+        let Some(tenant) = &subscription.tenant else { return self.any.remove(subscription) };
+        let Some(types) = self.named.get_mut(tenant) else { return };
+        types.remove(subscription);
+        if types.is_empty() {
+            self.named.remove(tenant);
         }
     }
 }

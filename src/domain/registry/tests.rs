@@ -94,7 +94,7 @@ fn the_index_is_the_same_again_when_another_subscription_has_come_and_gone() {
         let mut grown = registry(&[one.clone(), other]);
         check(&grown, ("t", "a.b", None), if event == "a" { &[] } else { &["x", "y"] });
         grown.remove(&id("y"));
-        assert!(grown.any_tenant == registry(&[one]).any_tenant, "{event}");
+        assert!(grown.any_topic == registry(&[one]).any_topic, "{event}");
     }
 }
 
@@ -273,11 +273,11 @@ proptest! {
         left.sort_by(|a, b| b.id.cmp(&a.id));
         let mut fresh = Registry::new();
         left.iter().for_each(|subscription| fresh.put(subscription.clone()));
-        prop_assert!(registry.any_tenant == fresh.any_tenant);
-        prop_assert!(registry.by_tenant == fresh.by_tenant);
+        prop_assert!(registry.any_topic == fresh.any_topic);
+        prop_assert!(registry.by_topic == fresh.by_topic);
         for subscription in left {
             registry.remove(&subscription.id);
         }
-        prop_assert!(registry.is_empty() && registry.any_tenant.is_empty() && registry.by_tenant.is_empty());
+        prop_assert!(registry.is_empty() && registry.any_topic.is_empty() && registry.by_topic.is_empty());
     }
 }
