@@ -208,7 +208,8 @@ mod tests {
         let flags = [&["listen", "--secret", "hunter2"], flags].concat();
         let line = Line::try_parse_from(flags).expect("the usage is right");
         let key = SigningKey::parse("hunter2").expect("a secret");
-        let signing = Signing::new(vec![LiveKey { key, expires_at: None }], schemes.to_vec());
+        let signing =
+            Signing::new(vec![LiveKey { key, expires_at: None }], schemes.to_vec().into());
         let now = Timestamp::constant(1_736_937_000, 0);
         let signed = signing.sign(&EventId::new("evt_1"), now, b"{}").expect("a live key");
         let headers: HeaderMap = signed

@@ -5,13 +5,15 @@ use std::fmt;
 use base64::Engine as _;
 use base64::alphabet::STANDARD;
 use base64::engine::general_purpose::{GeneralPurpose, PAD_INDIFFERENT};
+use hmac::block_api::HmacCore;
+use hmac::digest::block_api::CoreProxy as _;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use jiff::Timestamp;
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
-/// HMAC-SHA256 with its key worked in; a clone starts a signature.
-pub(super) type HmacSha256 = Hmac<Sha256>;
+/// The state of HMAC-SHA256 with its key worked in. A signature is begun with a copy.
+pub(super) type HmacKey = HmacCore<Sha256>;
 
 /// Standard base64 (RFC 4648, section 4) that reads texts with and without padding.
 pub(super) const BASE64: GeneralPurpose = GeneralPurpose::new(&STANDARD, PAD_INDIFFERENT);
@@ -23,7 +25,7 @@ const SECRET_MAX: usize = 4096;
 #[derive(Clone)]
 pub enum SigningKey {
     /// Signs with HMAC-SHA256: `v1`, and all schemes but `standard` know only this.
-    Hmac(Hmac<Sha256>),
+    Hmac(HmacCore<Sha256>),
     /// Signs with Ed25519: `v1a`.
     Ed25519(Box<ed25519_dalek::SigningKey>),
 }
@@ -53,7 +55,7 @@ impl SigningKey {
         }
     }
 
-    pub(super) fn hmac(&self) -> Option<&HmacSha256> {
+    pub(super) fn hmac(&self) -> Option<&HmacKey> {
         match self {
             Self::Hmac(key) => Some(key),
             Self::Ed25519(_) => None,
@@ -65,8 +67,8 @@ fn decoded(text: &str) -> Option<Zeroizing<Vec<u8>>> {
     BASE64.decode(text).ok().map(Zeroizing::new)
 }
 
-fn hmac_key(bytes: &[u8]) -> HmacSha256 {
-    HmacSha256::new_from_slice(bytes).expect("HMAC takes keys of any length")
+fn hmac_key(bytes: &[u8]) -> HmacKey {
+    HmacKey::new_from_slice(bytes).expect("HMAC takes keys of any length")
 }
 
 fn ed25519_key(bytes: &[u8]) -> Option<ed25519_dalek::SigningKey> {
@@ -77,8 +79,8 @@ fn ed25519_key(bytes: &[u8]) -> Option<ed25519_dalek::SigningKey> {
 }
 
 /// Feeds a message to the HMAC in pieces, so that it is never put together.
-pub(super) fn mac(key: &HmacSha256, pieces: &[&[u8]]) -> HmacSha256 {
-    let mut mac = key.clone();
+pub(super) fn mac(key: &HmacKey, pieces: &[&[u8]]) -> Hmac<Sha256> {
+    let mut mac = Hmac::compose(key.clone(), Default::default());
     for piece in pieces {
         mac.update(piece);
     }

@@ -8,7 +8,7 @@ mod tests;
 mod verify;
 
 use std::borrow::Cow;
-use std::fmt;
+use std::{fmt, iter};
 
 use base64::Engine as _;
 use ed25519_dalek::Signer as _;
@@ -16,7 +16,7 @@ use hmac::Mac as _;
 use jiff::Timestamp;
 
 use super::event::EventId;
-use keys::{BASE64, HmacSha256, mac};
+use keys::{BASE64, HmacKey, mac};
 
 pub use keys::{BadSecret, LiveKey, SigningKey};
 pub use verify::{Rejected, verify_github, verify_standard, verify_stripe, verify_x_webhook};
@@ -63,7 +63,7 @@ impl SchemeKind {
     }
 
     /// Returns the header that the signature stands in unless a subscription says otherwise.
-    pub fn default_header(self) -> &'static str {
+    pub const fn default_header(self) -> &'static str {
         match self {
             Self::Standard => "webhook-signature",
             Self::XWebhook => "x-webhook-signature",
@@ -81,9 +81,12 @@ pub struct Scheme {
 }
 
 impl Scheme {
+    /// Those of a subscription that names none; the first alone where no key is for HMAC.
+    pub const USUAL: &[Self] = &[Self::new(SchemeKind::Standard), Self::new(SchemeKind::XWebhook)];
+
     /// Makes a scheme that writes its usual header.
-    pub fn new(kind: SchemeKind) -> Self {
-        Self { kind, header: kind.default_header().into() }
+    pub const fn new(kind: SchemeKind) -> Self {
+        Self { kind, header: Cow::Borrowed(kind.default_header()) }
     }
 
     /// Makes a scheme that writes its signature into a header of this name, in lower case.
@@ -112,19 +115,30 @@ impl Scheme {
 }
 
 /// How a subscription's requests are signed: with which keys, in which schemes.
+///
+/// It is made for many that are used in turn, so that each is out of the cache when its turn comes: the one key that most
+/// have stands in it, and the usual schemes are shared.
 #[derive(Clone, Debug)]
 pub struct Signing {
-    /// The keys, newest first.
-    keys: Box<[LiveKey]>,
+    newest: LiveKey,
+    /// The keys before it, newest first.
+    older: Box<[LiveKey]>,
     /// The schemes; no two write the same header.
-    schemes: Box<[Scheme]>,
+    schemes: Cow<'static, [Scheme]>,
 }
 
 impl Signing {
     /// Puts keys, newest first, and schemes together.
-    pub fn new(keys: Vec<LiveKey>, schemes: Vec<Scheme>) -> Self {
-        assert!(!keys.is_empty() && !schemes.is_empty(), "a request is never sent unsigned");
-        Self { keys: keys.into(), schemes: schemes.into() }
+    pub fn new(keys: Vec<LiveKey>, schemes: Cow<'static, [Scheme]>) -> Self {
+        let mut keys = keys.into_iter();
+        let newest = keys.next().filter(|_| !schemes.is_empty());
+        let newest = newest.expect("a request is never sent unsigned");
+        Self { newest, older: keys.collect(), schemes }
+    }
+
+    fn live(&self, at: Timestamp) -> impl Iterator<Item = &SigningKey> + Clone {
+        let keys = iter::once(&self.newest).chain(&self.older);
+        keys.filter(move |key| key.is_live(at)).map(|key| &key.key)
     }
 
     /// Signs a body and returns the headers that say so, names in lower case.
@@ -143,8 +157,8 @@ impl Signing {
         let seconds = at.as_second().to_string();
         let message = Message { id: id.as_str(), seconds: &seconds, body };
         let mut headers = Vec::with_capacity(self.schemes.len() + 2);
-        for scheme in &self.schemes {
-            let live = self.keys.iter().filter(|key| key.is_live(at)).map(|key| &key.key);
+        for scheme in &*self.schemes {
+            let live = self.live(at);
             let hmac = live.clone().filter_map(SigningKey::hmac);
             let value = match scheme.kind {
                 SchemeKind::Standard => message.standard(live),
@@ -212,7 +226,7 @@ impl Message<'_> {
 
     fn hex_of_body<'k>(
         &self,
-        mut keys: impl Iterator<Item = &'k HmacSha256>,
+        mut keys: impl Iterator<Item = &'k HmacKey>,
         prefix: &str,
     ) -> Option<String> {
         let tag = mac(keys.next()?, &[self.body]).finalize().into_bytes();
@@ -223,7 +237,7 @@ impl Message<'_> {
     }
 
     /// Stripe's documentation, "Verify webhook signatures manually".
-    fn stripe<'k>(&self, keys: impl Iterator<Item = &'k HmacSha256>) -> Option<String> {
+    fn stripe<'k>(&self, keys: impl Iterator<Item = &'k HmacKey>) -> Option<String> {
         let mut list = format!("t={}", self.seconds);
         let unsigned = list.len();
         for key in keys {

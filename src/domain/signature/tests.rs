@@ -98,7 +98,7 @@ fn a_scheme_can_write_another_header() {
         Scheme::with_header(SchemeKind::Github, "acme-hash".to_owned()),
     ];
     let written: Vec<_> = schemes.iter().flat_map(Scheme::headers).map(str::to_owned).collect();
-    let signing = Signing::new(vec![key(SECRET, None)], schemes);
+    let signing = Signing::new(vec![key(SECRET, None)], schemes.into());
     let signed = sign(&signing, 0);
     let signed: Vec<_> = signed.iter().map(|(name, _)| *name).collect();
     assert_eq!(signed, ["webhook-id", "webhook-timestamp", "acme-signature", "acme-hash"]);

@@ -8,7 +8,7 @@ use ed25519_dalek::{Signature, VerifyingKey};
 use hmac::Mac as _;
 use jiff::Timestamp;
 
-use super::keys::{BASE64, BadSecret, HmacSha256, SigningKey, mac};
+use super::keys::{BASE64, BadSecret, HmacKey, SigningKey, mac};
 
 /// Why a request is not to be trusted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +41,7 @@ impl std::error::Error for Rejected {}
 
 /// The receiver's key: the shared one, or the public one of a pair.
 enum ReceiverKey {
-    Hmac(HmacSha256),
+    Hmac(HmacKey),
     Ed25519(VerifyingKey),
 }
 

@@ -1,5 +1,7 @@
 //! The part of a definition that says how its requests are signed.
 
+use std::borrow::Cow;
+
 use jiff::Timestamp;
 
 use super::headers::signature_header;
@@ -48,14 +50,14 @@ pub(super) fn schemes(
     object: &mut Object,
     keys: Option<&[LiveKey]>,
     p: &mut Problems,
-) -> Option<Vec<Scheme>> {
+) -> Option<Cow<'static, [Scheme]>> {
     let has_hmac = |key: &LiveKey| matches!(key.key, SigningKey::Hmac(_));
     let can_sign = |kind: SchemeKind| {
         kind.takes_ed25519() || keys.is_none_or(|keys| keys.iter().any(has_hmac))
     };
     let Some(field) = object.take("signatures") else {
-        let usual = [SchemeKind::Standard, SchemeKind::XWebhook];
-        return Some(usual.into_iter().filter(|kind| can_sign(*kind)).map(Scheme::new).collect());
+        let usual = Scheme::USUAL.iter().take_while(|scheme| can_sign(scheme.kind())).count();
+        return Some(Scheme::USUAL[..usual].into());
     };
     let path = field.path().to_owned();
     let schemes = each(field, 1, 8, p, scheme)?;
@@ -69,7 +71,7 @@ pub(super) fn schemes(
             p.add(&path, "writes a header that an entry before it writes");
         }
     }
-    Some(schemes)
+    Some(schemes.into())
 }
 
 fn scheme(field: Field, p: &mut Problems) -> Option<Scheme> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use kafka_webhooks::domain::event::EventId;
-use kafka_webhooks::domain::signature::{LiveKey, Scheme, SchemeKind, Signing, SigningKey};
+use kafka_webhooks::domain::signature::{LiveKey, Scheme, Signing, SigningKey};
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use reqwest::{Client, Method, Request, Url, redirect};
 use serde::{Deserialize, Serialize};
@@ -132,6 +132,5 @@ pub fn client(in_flight: usize) -> Client {
 
 fn signing() -> Signing {
     let key = SigningKey::parse(SECRET).expect("the secret is one");
-    let schemes = [SchemeKind::Standard, SchemeKind::XWebhook].map(Scheme::new);
-    Signing::new(vec![LiveKey { key, expires_at: None }], schemes.into())
+    Signing::new(vec![LiveKey { key, expires_at: None }], Scheme::USUAL.into())
 }
