@@ -29,7 +29,7 @@ use super::positions::{Committed, Start, committed};
 use super::record::record;
 use super::statuses::{self, Statuses};
 use crate::config::{Config, Topics};
-use crate::domain::record::{Origin, Record, TopicPartition};
+use crate::domain::record::{NextOffset, Origin, Record, TopicPartition};
 
 /// Which of an instance's two members one is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +82,9 @@ type Wake = Arc<dyn Fn() + Send + Sync>;
 
 /// How often every queue is looked at, whether it has called or not: a call that got lost costs no more.
 const LOOK: Duration = Duration::from_millis(100);
+
+/// How long the client's own thread may take to begin elsewhere in a partition. The driver waits for it.
+const SEEK: Duration = Duration::from_secs(1);
 
 /// How long brokers may take to answer a question that is asked for its own sake.
 const ROUSE: Duration = Duration::from_secs(1);
@@ -314,6 +317,16 @@ impl GroupConsumer {
             self.queues.insert(name.clone(), Queue { records, called });
         }
         self.consumer.resume(&list)
+    }
+
+    /// Reads a partition again from a position on, and forgets what was fetched of it.
+    ///
+    /// # Errors
+    /// The client refuses, or is not done within a second; the session is of no use then.
+    pub fn read_again(&mut self, name: &TopicPartition, from: NextOffset) -> KafkaResult<()> {
+        self.early.remove(name);
+        // What was fetched before is out of date when this returns (`rd_kafka_toppar_seek`), and not handed over.
+        self.consumer.seek(&name.topic, name.partition, KafkaOffset::Offset(from.0), SEEK)
     }
 
     /// Has the threads that fetch look again for what there is to fetch.

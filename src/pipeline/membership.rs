@@ -242,7 +242,10 @@ impl Membership {
     }
 
     /// Takes records as far as the engine has room and a round has time; tells whether there were any.
-    pub(super) fn pull(&mut self, engine: &mut Engine, now: Timestamp) -> bool {
+    ///
+    /// # Errors
+    /// The consumer refuses to read again what it should.
+    pub(super) fn pull(&mut self, engine: &mut Engine, now: Timestamp) -> Result<bool, String> {
         let begin = Instant::now();
         let mut pulled = false;
         // The next round begins with the partition behind the first, or with one that had no turn: so a budget is shared.
@@ -278,9 +281,16 @@ impl Membership {
                     // over: one that is just being handed over is fetched again (`rd_kafka_toppar_pause_resume`).
                     Sequel::Repeated => continue,
                     Sequel::Anew => {
-                        warn!(topic = %name.topic, partition = name.partition, offset = record.origin.offset.0,
-                            "offsets went back: the topic was made anew, and is read from here");
-                        *id = engine.begin_anew(*id, record.origin.offset.at());
+                        let at = record.origin.offset.at();
+                        let from;
+                        (*id, from) = engine.begin_anew(*id, at);
+                        warn!(topic = %name.topic, partition = name.partition, offset = at.0, from = from.0,
+                            "offsets went back: the log was cut here, or the topic made anew");
+                        if from < at {
+                            let seek = self.consumer.read_again(name, from);
+                            seek.map_err(|error| format!("{name} can't be read again: {error}"))?;
+                            break;
+                        }
                     }
                 }
                 if !engine.needs_schema(*id, &record) {
@@ -296,7 +306,7 @@ impl Membership {
         if self.hand.len() > 1 {
             self.hand.rotate_left(next);
         }
-        pulled
+        Ok(pulled)
     }
 
     /// Takes note of what a schema has said of a record; it is taken up in its partition's next turn.

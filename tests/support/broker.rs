@@ -137,6 +137,26 @@ impl Broker {
         self.wait_until_it_answers();
     }
 
+    /// Takes the end of a partition's log away while the broker is not there, as when its machine is lost before it has
+    /// written it: what is left are the batches that begin before this offset.
+    pub fn cut_log(&self, topic: &str, partition: i32, end: usize) {
+        let segment = format!("data/{topic}-{partition}/00000000000000000000.log");
+        let segment = self.folder.path().join(segment);
+        let log = fs::read(&segment).unwrap_or_else(|error| panic!("{segment:?}: {error}"));
+        let mut length = 0;
+        // Kafka's documentation, "Record Batch": its base offset, and its length behind these twelve bytes.
+        while let Some((base, rest)) = log[length..].split_first_chunk()
+            && i64::from_be_bytes(*base) < end as i64
+        {
+            let batch = rest.first_chunk().expect("a batch is whole");
+            length += 12 + i32::from_be_bytes(*batch) as usize;
+        }
+        assert!(length < log.len(), "the log ends before offset {end}");
+        let file = fs::OpenOptions::new().write(true).open(&segment);
+        let cut = file.and_then(|file| file.set_len(length as u64));
+        cut.unwrap_or_else(|error| panic!("{segment:?} can't be cut: {error}"));
+    }
+
     /// Has the broker do nothing for a while (SIGSTOP): its connections stay, and nobody answers.
     pub fn freeze(&mut self) {
         self.process.signal("STOP");

@@ -209,16 +209,21 @@ impl Engine {
         id
     }
 
-    /// Begins anew with a partition whose topic was made anew, at `next`. The statuses that an audit partition has made
-    /// still stand.
-    pub fn begin_anew(&mut self, id: PartitionId, next: NextOffset) -> PartitionId {
+    /// Begins anew with a partition whose records from `at` on are others than before. What was open before `at` is still
+    /// there, and is taken up once more: the partition goes on at the position that is returned. The statuses that an
+    /// audit partition has made still stand.
+    pub fn begin_anew(&mut self, id: PartitionId, at: NextOffset) -> (PartitionId, NextOffset) {
         let partition = self.partition(id);
         let (name, role) = (partition.name().clone(), partition.role());
         let health = partition.health.take();
+        let (next, metadata) = partition.window.commit_before(at);
         self.abandon(id);
-        let id = self.assign(name, role, next, "");
-        self.partition(id).health = health;
-        id
+        let id = self.assign(name, role, next, &metadata);
+        let partition = self.partition(id);
+        partition.health = health;
+        // What was committed last may call records settled that are new.
+        partition.dirty = true;
+        (id, next)
     }
 
     /// Tells whether a partition takes a record now. None does before the subscriptions are read, and one that is on its

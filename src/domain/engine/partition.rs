@@ -117,7 +117,7 @@ pub enum Sequel {
     Next,
     /// It is the last of them once more: the consumer may hand a record over twice when the group sees to others.
     Repeated,
-    /// It comes before their end, and is none of theirs: its topic was made anew.
+    /// It comes before their end, and is none of theirs: its log was cut there, or its topic was made anew.
     Anew,
 }
 

@@ -272,8 +272,20 @@ fn live(
             let open = all.iter().find(|n| !model.settled.contains(&(*offset, **n)));
             assert_eq!(open, None, "the watermark passed an open delivery of offset {offset}");
         }
+        check_cut(&window, NextOffset(START.0 + order(200) as i64));
     }
     window.commit()
+}
+
+/// Checks what is committed of a log that was cut: before the cut all is as it was, and behind it all is new.
+fn check_cut(window: &Window, end: NextOffset) {
+    let [whole, cut] = [window.commit(), window.commit_before(end)]
+        .map(|(committed, metadata)| Window::new(committed, &metadata));
+    assert_eq!(cut.next(), whole.next().min(end));
+    for offset in (cut.next().0..whole.next().0 + 200).map(Offset) {
+        let expected = if end.includes(offset) { whole.plan(offset) } else { Plan::Whole };
+        assert_eq!(cut.plan(offset), expected, "offset {}, cut at {}", offset.0, end.0);
+    }
 }
 
 proptest! {

@@ -122,11 +122,7 @@ impl Window {
         match self.left.records.get(&offset) {
             None => Plan::Settled,
             Some(Pending::Whole) => Plan::Whole,
-            Some(Pending::Only(listed)) => {
-                let last = self.left.records.last_key_value().map(|(last, _)| *last);
-                let cursor = self.left.cursor.filter(|_| last == Some(offset));
-                Plan::Only(listed.clone(), cursor)
-            }
+            Some(Pending::Only(listed)) => Plan::Only(listed.clone(), self.left_cursor(offset)),
         }
     }
 
@@ -266,10 +262,15 @@ impl Window {
     ///
     /// [`METADATA_MAX`]: super::METADATA_MAX
     pub fn commit(&self) -> (NextOffset, String) {
-        let watermark = self.watermark();
+        self.commit_before(NextOffset(i64::MAX))
+    }
+
+    /// Returns the same for a log that was cut at `end`: what is pending before stays so, and what comes behind is new.
+    pub fn commit_before(&self, end: NextOffset) -> (NextOffset, String) {
+        let watermark = self.watermark().min(end);
         let mut writer = Writer::new(watermark);
         let mut cursor = None;
-        for slot in &self.slots {
+        for slot in self.slots.iter().take_while(|slot| end.includes(slot.offset)) {
             match &slot.state {
                 State::Settled => {}
                 State::Sole => writer.entry(slot.offset, None),
@@ -279,12 +280,18 @@ impl Window {
                 }
             }
         }
-        let left = self.left.records.range(Offset(self.next.0)..);
+        let left = self.left.records.iter().take_while(|(offset, _)| end.includes(**offset));
         for (offset, pending) in left {
             writer.entry(*offset, pending.listed());
-            cursor = self.left.cursor;
+            cursor = self.left_cursor(*offset);
         }
-        (watermark, writer.finish(self.next.max(self.left.frontier), cursor))
+        (watermark, writer.finish(self.next.max(self.left.frontier).min(end), cursor))
+    }
+
+    /// Returns the cursor that an earlier owner left at a record: only its last can have one.
+    fn left_cursor(&self, offset: Offset) -> Option<SubscriptionHash> {
+        let last = self.left.records.last_key_value();
+        self.left.cursor.filter(|_| last.is_some_and(|(last, _)| *last == offset))
     }
 
     fn advance(&mut self, offset: Offset) {

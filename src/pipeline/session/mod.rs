@@ -178,7 +178,7 @@ impl<'a> Session<'a> {
                     if let Some(identity) = member.take_identity() {
                         joined.ledger.identify(member.part(), identity);
                     }
-                    pulled |= member.pull(&mut self.engine, now);
+                    pulled |= member.pull(&mut self.engine, now)?;
                 }
             }
             if let Some((share, span)) = self.surroundings.couriers.worked(instant) {

@@ -2,6 +2,7 @@
 
 mod load;
 
+mod cut_log;
 mod full_disk;
 mod gaps;
 mod kill;

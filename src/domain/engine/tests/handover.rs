@@ -67,6 +67,35 @@ fn nothing_is_repeated_before_something_was_taken_up() {
 }
 
 #[test]
+fn what_is_open_before_a_cut_of_the_log_is_taken_up_again_and_what_is_behind_is_new() {
+    let (mut rig, orders, attempts) = two_in_the_air();
+    rig.answer(&attempts[1], 200);
+    let [last] = rig.attempts().try_into().expect("it has its turn");
+    rig.answer(&last, 200);
+    assert_eq!(commits(&rig.commit()), ["orders/0 at 100: 100"], "all but the first is done");
+    let (orders, next) = rig.engine.begin_anew(orders, NextOffset(102));
+    assert_eq!((next, rig.engine.position(orders)), (START, Some(START)));
+    // That 102 was done is not true any more: who takes over learns so, whatever is read until then.
+    let batch = rig.commit();
+    assert_eq!(taken_over(&batch, 100..103).0, ["e100 to crm #1", "e102 to crm #1"]);
+    for offset in [100, 101, 102] {
+        rig.event(orders, offset, "a");
+    }
+    assert_eq!(told(&rig.attempts()), ["e100 to crm #1", "e102 to crm #1"]);
+    rig.answer(&attempts[0], 200);
+    assert_eq!(rig.engine.counts().stale, 1, "it is the attempt of another time");
+}
+
+#[test]
+fn a_topic_that_was_made_anew_is_read_from_its_first_record() {
+    let (mut rig, orders, _) = two_in_the_air();
+    let (orders, next) = rig.engine.begin_anew(orders, NextOffset(7));
+    assert_eq!(next, NextOffset(7));
+    rig.event(orders, 7, "a");
+    assert_eq!(told(&rig.attempts()), ["e7 to crm #1"]);
+}
+
+#[test]
 fn a_partition_is_let_go_of_after_its_last_commit() {
     let (mut rig, orders, attempts) = two_in_the_air();
     rig.engine.revoke(orders);
