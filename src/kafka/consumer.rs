@@ -325,7 +325,8 @@ impl GroupConsumer {
     /// The client refuses, or is not done within a second; the session is of no use then.
     pub fn read_again(&mut self, name: &TopicPartition, from: NextOffset) -> KafkaResult<()> {
         self.early.remove(name);
-        // What was fetched before is out of date when this returns (`rd_kafka_toppar_seek`), and not handed over.
+        // What was fetched before is out of date when this returns (`rd_kafka_toppar_op_seek`), and is not handed over
+        // (`rd_kafka_op_filter`).
         self.consumer.seek(&name.topic, name.partition, KafkaOffset::Offset(from.0), SEEK)
     }
 

@@ -250,7 +250,7 @@ impl Membership {
         let mut pulled = false;
         // The next round begins with the partition behind the first, or with one that had no turn: so a budget is shared.
         let mut next = 1;
-        for (index, (name, id)) in self.hand.iter_mut().enumerate() {
+        for (index, (name, id)) in self.hand.iter().enumerate() {
             if pulled && begin.elapsed() >= ROUND {
                 next = index;
                 break;
@@ -281,12 +281,11 @@ impl Membership {
                     // over: one that is just being handed over is fetched again (`rd_kafka_toppar_pause_resume`).
                     Sequel::Repeated => continue,
                     Sequel::Anew => {
-                        let at = record.origin.offset.at();
-                        let from;
-                        (*id, from) = engine.begin_anew(*id, at);
-                        warn!(topic = %name.topic, partition = name.partition, offset = at.0, from = from.0,
+                        let cut = record.origin.offset.at();
+                        let from = engine.begin_anew(*id, cut);
+                        warn!(topic = %name.topic, partition = name.partition, offset = cut.0, from = from.0,
                             "offsets went back: the log was cut here, or the topic made anew");
-                        if from < at {
+                        if from < cut {
                             let seek = self.consumer.read_again(name, from);
                             seek.map_err(|error| format!("{name} can't be read again: {error}"))?;
                             break;

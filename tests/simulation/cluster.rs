@@ -6,6 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use kafka_webhooks::domain::ending::{Destination, Publication};
 use kafka_webhooks::domain::engine::Commit;
+use kafka_webhooks::domain::progress::Window;
 use kafka_webhooks::domain::record::{NextOffset, Offset, Origin, Record, TopicPartition};
 
 /// The retry tiers of the simulation, in seconds.
@@ -82,6 +83,16 @@ impl Cluster {
     /// Returns all records of a partition.
     pub fn log(&self, name: &TopicPartition) -> &[Record] {
         &self.logs[name]
+    }
+
+    /// Loses the end of a log. Of what was committed is left what is true of the rest, as if it told in which leader's time
+    /// it was committed.
+    pub fn cut(&mut self, name: &TopicPartition, cut: NextOffset) {
+        let log = self.logs.get_mut(name).expect("the topic exists");
+        log.retain(|record| cut.includes(record.origin.offset));
+        if let Some(position) = self.committed.get_mut(name) {
+            *position = Window::new(position.0, &position.1).commit_before(cut);
+        }
     }
 
     /// Returns where a partition was left.

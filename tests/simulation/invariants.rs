@@ -15,8 +15,8 @@ use kafka_webhooks::domain::subscription::{Subscription, SubscriptionId};
 use crate::cluster::Cluster;
 use crate::receivers::Target;
 
-/// One delivery of one record: where the record stands, and to whom.
-type Place = (TopicPartition, Offset, String);
+/// One delivery of one record: where the record stands, since when, and to whom.
+type Place = (TopicPartition, Offset, Timestamp, String);
 
 /// Everything that committed transactions told, from the outside.
 #[derive(Default)]
@@ -94,6 +94,16 @@ impl Ledger {
             let ended = self.ended.entry((event, to.to_owned())).or_default();
             *ended += 1;
             assert_eq!(*ended, 1, "a delivery ended twice: {place:?}");
+        }
+    }
+
+    /// Forgets what was behind a cut of a log: it is owed to nobody any more.
+    pub fn cut(&mut self, name: &TopicPartition, cut: NextOffset, left: usize) {
+        if let Some(checked) = self.checked.get_mut(name) {
+            *checked = cut.min(*checked);
+        }
+        if let Some(owed) = self.owed.get_mut(name) {
+            owed.truncate(left);
         }
     }
 
@@ -187,7 +197,7 @@ fn is_pending(pending: &PendingSet, offset: Offset, to: &Subscription) -> bool {
 
 fn place(record: &Origin, to: &str) -> Place {
     let name = TopicPartition { topic: record.topic.clone(), partition: record.partition };
-    (name, record.offset, to.to_owned())
+    (name, record.offset, record.timestamp, to.to_owned())
 }
 
 /// Names a subscription for the receivers.

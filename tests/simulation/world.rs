@@ -13,6 +13,7 @@ use kafka_webhooks::domain::engine::{
     AttemptId, Batch, Engine, Fairness, PartitionId, Policy, Role,
 };
 use kafka_webhooks::domain::outcome::{Attempted, RetryRules};
+use kafka_webhooks::domain::progress::Window;
 use kafka_webhooks::domain::record::{Headers, NextOffset, Offset, TopicPartition};
 use kafka_webhooks::domain::retry::Schedule;
 use kafka_webhooks::domain::source::{Format, Source, Sources};
@@ -39,6 +40,7 @@ enum Happening {
     Crash,
     Rebalance,
     Lose,
+    Cut,
     Change,
     /// A result reaches the instance of that life.
     Result(usize, u32, AttemptId, Arc<Subscription>, Attempted),
@@ -76,6 +78,8 @@ pub struct Summary {
     pub stale: u64,
     pub dead_letters: u64,
     pub moves: u64,
+    /// Logs that lost their ends, with records that were taken up.
+    pub cuts: u64,
 }
 
 impl AddAssign for Summary {
@@ -90,6 +94,7 @@ impl AddAssign for Summary {
         self.stale += other.stale;
         self.dead_letters += other.dead_letters;
         self.moves += other.moves;
+        self.cuts += other.cuts;
     }
 }
 
@@ -154,6 +159,7 @@ impl World {
         }
         for _ in 0..self.dice.random_range(0..10) {
             self.some_time(Happening::Rebalance);
+            self.some_time(Happening::Cut);
             self.some_time(Happening::Change);
         }
     }
@@ -213,6 +219,7 @@ impl World {
             Happening::Restart(index) => self.instances[index].is_up = true,
             Happening::Rebalance => self.deal(),
             Happening::Lose => self.lose(),
+            Happening::Cut => self.cut(),
             Happening::Told(index, life) => self.told(index, life),
             Happening::Change => self.change(),
             Happening::Result(index, life, id, subscription, attempted) => {
@@ -319,6 +326,35 @@ impl World {
             instance.is_zombie = false;
             for (_, id) in std::mem::take(&mut instance.hand) {
                 instance.engine.abandon(id);
+            }
+        }
+    }
+
+    /// The log of a partition of events loses its end, and its owner learns of it: by the first record behind the cut.
+    fn cut(&mut self) {
+        let index = self.dice.random_range(0..INSTANCES);
+        let Instance { engine, hand, is_zombie, .. } = &mut self.instances[index];
+        let has_room = |(name, id): &(&TopicPartition, &PartitionId)| {
+            role(name) == Role::Events && engine.has_room(**id)
+        };
+        let Some((name, id)) = hand.iter().find(has_room).filter(|_| !*is_zombie) else { return };
+        let log = self.cluster.log(name);
+        let left = self.dice.random_range(0..=log.len());
+        let cut = log[..left].last().map_or(NextOffset(0), |record| record.origin.offset.next());
+        if engine.position(*id).is_none_or(|position| position <= cut) {
+            return;
+        }
+        self.summary.cuts += 1;
+        let name = name.clone();
+        engine.begin_anew(*id, cut);
+        self.cluster.cut(&name, cut);
+        self.ledger.cut(&name, cut, left);
+        // What is on its way becomes of the positions that it would commit over them.
+        for happening in self.happenings.values_mut() {
+            let Happening::Transaction(.., batch) = happening else { continue };
+            for commit in batch.commits.iter_mut().filter(|commit| commit.name == name) {
+                let window = Window::new(commit.next, &commit.metadata);
+                (commit.next, commit.metadata) = window.commit_before(cut);
             }
         }
     }

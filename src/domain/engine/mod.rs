@@ -209,21 +209,16 @@ impl Engine {
         id
     }
 
-    /// Begins anew with a partition whose records from `at` on are others than before. What was open before `at` is still
-    /// there, and is taken up once more: the partition goes on at the position that is returned. The statuses that an
-    /// audit partition has made still stand.
-    pub fn begin_anew(&mut self, id: PartitionId, at: NextOffset) -> (PartitionId, NextOffset) {
+    /// Begins anew with a partition whose log was cut: its records from there on are others than before. What is open
+    /// before the cut is taken up once more: the partition goes on at the position that is returned. What has ended stands,
+    /// written or not, and so do the statuses that an audit partition has made.
+    pub fn begin_anew(&mut self, id: PartitionId, cut: NextOffset) -> NextOffset {
+        self.stop_deliveries(id);
         let partition = self.partition(id);
-        let (name, role) = (partition.name().clone(), partition.role());
-        let health = partition.health.take();
-        let (next, metadata) = partition.window.commit_before(at);
-        self.abandon(id);
-        let id = self.assign(name, role, next, &metadata);
-        let partition = self.partition(id);
-        partition.health = health;
-        // What was committed last may call records settled that are new.
-        partition.dirty = true;
-        (id, next)
+        let held = partition.bytes;
+        let next = partition.begin_anew(cut);
+        self.gathering.free(held);
+        next
     }
 
     /// Tells whether a partition takes a record now. None does before the subscriptions are read, and one that is on its
@@ -304,23 +299,33 @@ impl Engine {
     pub fn revoke(&mut self, id: PartitionId) {
         let Some(partition) = self.partitions.get_mut(&id) else { return };
         partition.drain();
+        self.stop_waiting(id);
+    }
+
+    /// Drops the deliveries of a partition that wait.
+    fn stop_waiting(&mut self, id: PartitionId) {
         self.lanes.purge(id);
         self.delayed.retain(|delayed| delayed.delivery.partition != id);
+    }
+
+    /// Drops those in the air as well: how they end is of no interest any more.
+    fn stop_deliveries(&mut self, id: PartitionId) {
+        self.stop_waiting(id);
+        let gone = self.air.extract_if(|_, (_, delivery)| delivery.partition == id);
+        for (_, (lane, delivery)) in gone {
+            self.lanes.abandoned(lane, &delivery);
+        }
     }
 
     /// Forgets a partition at once: it is lost, or letting go took too long.
     ///
     /// What ends for it later changes nothing and is counted.
     pub fn abandon(&mut self, id: PartitionId) {
-        self.revoke(id);
         let Some(partition) = self.partitions.remove(&id) else { return };
         let endings = self.gathering.drop_partition(id);
         self.counts.stale += endings as u64;
         self.gathering.free(partition.bytes);
-        let gone = self.air.extract_if(|_, (_, delivery)| delivery.partition == id);
-        for (_, (lane, delivery)) in gone {
-            self.lanes.abandoned(lane, &delivery);
-        }
+        self.stop_deliveries(id);
     }
 
     /// Returns the next partition that has been let go of: all that was done for it is committed.

@@ -229,11 +229,22 @@ impl Partition {
 
     /// Tells how a record follows those that were taken up.
     pub(super) fn sequel(&self, origin: &Origin) -> Sequel {
-        match self.last {
-            _ if !self.window.next().includes(origin.offset) => Sequel::Next,
-            Some(last) if last == (origin.offset, origin.timestamp) => Sequel::Repeated,
-            _ => Sequel::Anew,
+        if !self.window.next().includes(origin.offset) {
+            Sequel::Next
+        } else if self.last == Some((origin.offset, origin.timestamp)) {
+            Sequel::Repeated
+        } else {
+            Sequel::Anew
         }
+    }
+
+    /// Forgets what was taken up and is not settled, and all from a cut of its log on. Returns where it goes on.
+    pub(super) fn begin_anew(&mut self, cut: NextOffset) -> NextOffset {
+        let (next, metadata) = self.window.commit_before(cut);
+        let fresh = Self::new(self.name.clone(), self.role, self.source, next, &metadata);
+        // What was committed last may call records settled that are new.
+        *self = Self { health: self.health.take(), dirty: true, ..fresh };
+        next
     }
 
     /// Reads a record and makes it the head; `translation` is what its schema makes of it, if it needs one.

@@ -278,13 +278,13 @@ fn live(
 }
 
 /// Checks what is committed of a log that was cut: before the cut all is as it was, and behind it all is new.
-fn check_cut(window: &Window, end: NextOffset) {
-    let [whole, cut] = [window.commit(), window.commit_before(end)]
+fn check_cut(window: &Window, cut: NextOffset) {
+    let [whole, left] = [window.commit(), window.commit_before(cut)]
         .map(|(committed, metadata)| Window::new(committed, &metadata));
-    assert_eq!(cut.next(), whole.next().min(end));
-    for offset in (cut.next().0..whole.next().0 + 200).map(Offset) {
-        let expected = if end.includes(offset) { whole.plan(offset) } else { Plan::Whole };
-        assert_eq!(cut.plan(offset), expected, "offset {}, cut at {}", offset.0, end.0);
+    assert_eq!(left.next(), whole.next().min(cut));
+    for offset in (left.next().0..whole.next().0 + 200).map(Offset) {
+        let expected = if cut.includes(offset) { whole.plan(offset) } else { Plan::Whole };
+        assert_eq!(left.plan(offset), expected, "offset {}, cut at {}", offset.0, cut.0);
     }
 }
 

@@ -265,12 +265,12 @@ impl Window {
         self.commit_before(NextOffset(i64::MAX))
     }
 
-    /// Returns the same for a log that was cut at `end`: what is pending before stays so, and what comes behind is new.
-    pub fn commit_before(&self, end: NextOffset) -> (NextOffset, String) {
-        let watermark = self.watermark().min(end);
+    /// Returns the same for a log that was cut: what is pending before stays so, and what comes behind is new.
+    pub fn commit_before(&self, cut: NextOffset) -> (NextOffset, String) {
+        let watermark = self.watermark().min(cut);
         let mut writer = Writer::new(watermark);
         let mut cursor = None;
-        for slot in self.slots.iter().take_while(|slot| end.includes(slot.offset)) {
+        for slot in self.slots.iter().take_while(|slot| cut.includes(slot.offset)) {
             match &slot.state {
                 State::Settled => {}
                 State::Sole => writer.entry(slot.offset, None),
@@ -280,12 +280,12 @@ impl Window {
                 }
             }
         }
-        let left = self.left.records.iter().take_while(|(offset, _)| end.includes(**offset));
+        let left = self.left.records.iter().take_while(|(offset, _)| cut.includes(**offset));
         for (offset, pending) in left {
             writer.entry(*offset, pending.listed());
             cursor = self.left_cursor(*offset);
         }
-        (watermark, writer.finish(self.next.max(self.left.frontier).min(end), cursor))
+        (watermark, writer.finish(self.next.max(self.left.frontier).min(cut), cursor))
     }
 
     /// Returns the cursor that an earlier owner left at a record: only its last can have one.

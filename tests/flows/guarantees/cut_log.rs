@@ -18,8 +18,9 @@ use crate::support::receiver::Receiver;
 use crate::support::record::Draft;
 use crate::support::scope::Scope;
 
-/// The events that are written at first, and those of them that are left when the log has been cut.
+/// The events that are written at first.
 const EVENTS: usize = 10;
+/// Those of them that are left when the log has been cut.
 const LEFT: usize = 6;
 
 /// The events that come then. They take the places of others.

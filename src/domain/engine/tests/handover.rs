@@ -73,8 +73,8 @@ fn what_is_open_before_a_cut_of_the_log_is_taken_up_again_and_what_is_behind_is_
     let [last] = rig.attempts().try_into().expect("it has its turn");
     rig.answer(&last, 200);
     assert_eq!(commits(&rig.commit()), ["orders/0 at 100: 100"], "all but the first is done");
-    let (orders, next) = rig.engine.begin_anew(orders, NextOffset(102));
-    assert_eq!((next, rig.engine.position(orders)), (START, Some(START)));
+    assert_eq!(rig.engine.begin_anew(orders, NextOffset(102)), START);
+    assert_eq!(rig.engine.position(orders), Some(START));
     // That 102 was done is not true any more: who takes over learns so, whatever is read until then.
     let batch = rig.commit();
     assert_eq!(taken_over(&batch, 100..103).0, ["e100 to crm #1", "e102 to crm #1"]);
@@ -87,10 +87,27 @@ fn what_is_open_before_a_cut_of_the_log_is_taken_up_again_and_what_is_behind_is_
 }
 
 #[test]
+fn what_ended_before_a_cut_of_the_log_is_written_though_it_was_not_yet() {
+    for is_on_its_way in [false, true] {
+        let (mut rig, orders, attempts) = two_in_the_air();
+        rig.answer(&attempts[0], 503);
+        let on_its_way = is_on_its_way.then(|| rig.batch());
+        assert_eq!(rig.engine.begin_anew(orders, NextOffset(102)), NextOffset(101));
+        if let Some(batch) = on_its_way {
+            rig.engine.batch_aborted(batch, rig.now);
+        }
+        let batch = rig.commit();
+        let [(_, ending)] = batch.endings.as_slice() else { panic!("{:?}", batch.endings) };
+        assert!(matches!(ending, Ending::Delivery(it) if matches!(it.next, Next::Retry(..))));
+        assert_eq!(commits(&batch), ["orders/0 at 101: 101"]);
+        assert_eq!(rig.engine.bytes(), 0, "nothing is held for what is read again");
+    }
+}
+
+#[test]
 fn a_topic_that_was_made_anew_is_read_from_its_first_record() {
     let (mut rig, orders, _) = two_in_the_air();
-    let (orders, next) = rig.engine.begin_anew(orders, NextOffset(7));
-    assert_eq!(next, NextOffset(7));
+    assert_eq!(rig.engine.begin_anew(orders, NextOffset(7)), NextOffset(7));
     rig.event(orders, 7, "a");
     assert_eq!(told(&rig.attempts()), ["e7 to crm #1"]);
 }

@@ -294,7 +294,7 @@ fn an_audit_topic_that_is_made_anew_keeps_its_statuses() {
     let audit = audit(&mut rig, &[]);
     ended(&mut rig, audit, 100, DEAD);
     assert_eq!(told(&rig.commit()), ["crm Active@7 1"]);
-    let (audit, _) = rig.engine.begin_anew(audit, NextOffset(0));
+    rig.engine.begin_anew(audit, NextOffset(0));
     ended(&mut rig, audit, 0, DEAD);
     assert_eq!(told(&rig.commit()), ["crm Failing@7 2"]);
 }
