@@ -170,11 +170,15 @@ impl Tenants {
     }
 
     fn remove(&mut self, subscription: &Arc<Subscription>) {
-        let Some(tenant) = &subscription.tenant else { return self.any.remove(subscription) };
-        let Some(types) = self.named.get_mut(tenant) else { return };
-        types.remove(subscription);
-        if types.is_empty() {
-            self.named.remove(tenant);
+        match &subscription.tenant {
+            None => self.any.remove(subscription),
+            Some(tenant) => {
+                let Some(types) = self.named.get_mut(tenant) else { return };
+                types.remove(subscription);
+                if types.is_empty() {
+                    self.named.remove(tenant);
+                }
+            }
         }
     }
 }

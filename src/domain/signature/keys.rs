@@ -13,7 +13,7 @@ use sha2::Sha256;
 use zeroize::Zeroizing;
 
 /// The state of HMAC-SHA256 with its key worked in. A signature is begun with a copy.
-pub(super) type HmacKey = HmacCore<Sha256>;
+pub type HmacKey = HmacCore<Sha256>;
 
 /// Standard base64 (RFC 4648, section 4) that reads texts with and without padding.
 pub(super) const BASE64: GeneralPurpose = GeneralPurpose::new(&STANDARD, PAD_INDIFFERENT);
@@ -25,7 +25,7 @@ const SECRET_MAX: usize = 4096;
 #[derive(Clone)]
 pub enum SigningKey {
     /// Signs with HMAC-SHA256: `v1`, and all schemes but `standard` know only this.
-    Hmac(HmacCore<Sha256>),
+    Hmac(HmacKey),
     /// Signs with Ed25519: `v1a`.
     Ed25519(Box<ed25519_dalek::SigningKey>),
 }

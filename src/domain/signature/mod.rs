@@ -81,7 +81,7 @@ pub struct Scheme {
 }
 
 impl Scheme {
-    /// Those of a subscription that names none; the first alone where no key is for HMAC.
+    /// Those of a subscription that names none. The first takes any key: it stands alone where none is for HMAC.
     pub const USUAL: &[Self] = &[Self::new(SchemeKind::Standard), Self::new(SchemeKind::XWebhook)];
 
     /// Makes a scheme that writes its usual header.
