@@ -175,9 +175,9 @@ impl Cast<'_> {
         Draft::new(id, definition.to_string())
     }
 
-    /// Returns the name of a group that nobody has used: it begins at the first event. What earlier groups wrote to the
-    /// audit topic is deleted: this one would have to read it all beside its work.
-    fn new_group(&self) -> String {
+    /// Deletes what earlier groups wrote to the audit topic, which another would have to read beside its work, and returns
+    /// the name of a group that nobody has used: it begins at the first event.
+    fn begin_afresh(&self) -> String {
         self.scope.delete_records("audit");
         format!("{}{:08x}", self.scope.prefix(), rand::random::<u32>())
     }
@@ -188,7 +188,7 @@ impl Cast<'_> {
 
     /// Starts a connector that begins at the first event, and waits until it is ready.
     pub fn start(&self) -> Connector {
-        let mut connector = self.member(&self.new_group(), "a").start();
+        let mut connector = self.member(&self.begin_afresh(), "a").start();
         connector.wait_ready(START);
         connector
     }
@@ -210,7 +210,7 @@ impl Cast<'_> {
     /// The rate is from the first request to the last delivery, so that starting and joining the group don't count; CPU
     /// is from the first request until all is committed.
     pub fn deliver_by(&self, instances: usize, deliveries: usize) -> Run {
-        let group = self.new_group();
+        let group = self.begin_afresh();
         let receiver = &self.stage.receiver;
         receiver.reset(&[]);
         let start = |n| self.member(&group, &format!("i{n}")).start();
