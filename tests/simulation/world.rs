@@ -330,7 +330,7 @@ impl World {
         }
     }
 
-    /// The log of a partition of events loses its end, and its owner learns of it: by the first record behind the cut.
+    /// The log of a partition of events loses its end, and its owner learns of it at once.
     fn cut(&mut self) {
         let index = self.dice.random_range(0..INSTANCES);
         let Instance { engine, hand, is_zombie, .. } = &mut self.instances[index];

@@ -18,7 +18,7 @@ use crate::domain::event::Event;
 use crate::domain::expression::Values;
 use crate::domain::headers::{Carried, Trigger};
 use crate::domain::health::{self, Kind, Observation};
-use crate::domain::progress::{Plan, Seq};
+use crate::domain::progress::{Plan, Seq, Settled};
 use crate::domain::record::{Offset, Record};
 use crate::domain::registry::Registry;
 use crate::domain::status::Status;
@@ -280,7 +280,9 @@ impl Admission<'_> {
             };
             self.enqueue(partition, fan.seq, fan.bytes, fan.event.clone(), &target, known);
         }
-        partition.window.close(fan.seq);
+        if partition.close(fan.seq, fan.bytes) == Settled::Last {
+            self.gathering.free_later(self.id, fan.bytes);
+        }
     }
 
     fn enqueue(

@@ -129,7 +129,7 @@ pub struct Counts {
     pub filter_errors: [u64; EvaluationError::ALL.len()],
     /// Records that a former owner had settled.
     pub already_settled: u64,
-    /// Ends of attempts whose partition was gone, or that came twice.
+    /// Ends of attempts whose partition was gone or had begun anew, or that came twice.
     pub stale: u64,
 }
 
@@ -308,7 +308,7 @@ impl Engine {
         self.delayed.retain(|delayed| delayed.delivery.partition != id);
     }
 
-    /// Drops those in the air as well: how they end is of no interest any more.
+    /// Drops all deliveries of a partition. How those in the air end is of no interest any more.
     fn stop_deliveries(&mut self, id: PartitionId) {
         self.stop_waiting(id);
         let gone = self.air.extract_if(|_, (_, delivery)| delivery.partition == id);

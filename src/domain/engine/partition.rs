@@ -208,6 +208,15 @@ impl Partition {
         settled
     }
 
+    /// Takes note that a record of this many bytes has all its deliveries; they may all be settled by now.
+    pub(super) fn close(&mut self, seq: Seq, bytes: usize) -> Settled {
+        let settled = self.window.close(seq);
+        if settled == Settled::Last {
+            self.bytes -= bytes;
+        }
+        settled
+    }
+
     /// Tells whether a schema has to say what a record holds before it is taken up.
     pub(super) fn needs_schema(&self, record: &Record, policy: &Policy) -> bool {
         // Seldom so: the rest is seldom looked at.
@@ -240,6 +249,7 @@ impl Partition {
 
     /// Forgets what was taken up and is not settled, and all from a cut of its log on. Returns where it goes on.
     pub(super) fn begin_anew(&mut self, cut: NextOffset) -> NextOffset {
+        assert!(self.has_room(), "a record came from before where it was, without room for it");
         let (next, metadata) = self.window.commit_before(cut);
         let fresh = Self::new(self.name.clone(), self.role, self.source, next, &metadata);
         // What was committed last may call records settled that are new.

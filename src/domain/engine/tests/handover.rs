@@ -105,6 +105,18 @@ fn what_ended_before_a_cut_of_the_log_is_written_though_it_was_not_yet() {
 }
 
 #[test]
+fn a_batch_that_tells_of_records_behind_a_cut_of_the_log_is_corrected_by_the_next() {
+    let (mut rig, orders, attempts) = two_in_the_air();
+    rig.answer(&attempts[1], 200);
+    let batch = rig.batch();
+    assert_eq!(commits(&batch), ["orders/0 at 100: 100 102"]);
+    rig.engine.begin_anew(orders, NextOffset(101));
+    rig.engine.batch_committed(&batch);
+    let corrected = rig.commit();
+    assert_eq!(taken_over(&corrected, 100..102).0, ["e100 to crm #1", "e101 to crm #1"]);
+}
+
+#[test]
 fn a_topic_that_was_made_anew_is_read_from_its_first_record() {
     let (mut rig, orders, _) = two_in_the_air();
     assert_eq!(rig.engine.begin_anew(orders, NextOffset(7)), NextOffset(7));

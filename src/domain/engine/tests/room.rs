@@ -53,6 +53,22 @@ fn several_slow_lanes_that_fill_a_window_together_make_room() {
 }
 
 #[test]
+fn a_record_whose_deliveries_wait_elsewhere_from_the_first_holds_no_bytes() {
+    let both = json!({"events": ["both"]});
+    let mut rig = Rig::new(&subscriptions(&[("slow", both.clone()), ("late", both)]));
+    let orders = rig.orders();
+    let next = rig.fill(orders, 100, "both");
+    rig.attempts();
+    rig.wait(seconds(1));
+    rig.make_room();
+    let held = rig.engine.bytes();
+    rig.event(orders, next, "both");
+    let batch = rig.commit();
+    assert_eq!(waits(&batch, rig.now).len(), 2, "each lane has enough");
+    assert_eq!(rig.engine.bytes(), held);
+}
+
+#[test]
 fn a_lane_that_can_spare_nothing_keeps_no_other_from_making_room() {
     let eager = json!({"events": ["e"], "maxInFlight": 500});
     let mut all = vec![("eager", eager), ("fast", json!({"events": ["f"]}))];
