@@ -20,7 +20,8 @@ fn a_broker_whose_disk_is_full_is_waited_out() {
     // Waiting for a broker is no stall.
     flow.setup = flow.setup.set("ops", "stall_after", r#""2s""#);
     broker.bound_files(ROOM_KIB);
-    let mut connector = flow.start();
+    // It may be full before the connector has told that it is ready.
+    let mut connector = flow.setup.start();
 
     broker.wait_until_it_fails(LONG);
     wait_ready_is(&connector, 503);
