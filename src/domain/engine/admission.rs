@@ -222,7 +222,9 @@ impl Admission<'_> {
                 self.counts.unmatched += 1;
                 return self.skip(partition, offset);
             }
-            (Plan::Whole, [_]) => (window.open_sole(offset, self.now), targets.split_off(0), None),
+            (Plan::Whole, [_]) => {
+                (window.open_sole(offset, self.now), std::mem::take(&mut targets), None)
+            }
             (Plan::Only(_, cursor), _) => {
                 let above = |target: &Arc<Subscription>| cursor.is_some_and(|c| target.hash > c);
                 let rest = targets.iter().position(above).unwrap_or(targets.len());

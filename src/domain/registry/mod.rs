@@ -1,9 +1,8 @@
 //! All subscriptions, and an index that finds those an event goes to.
 //!
-//! The cost of a match follows what matches, not what exists: the event's topic and tenant pick at most four sets, and
-//! its type is looked up in each. Topics come first: they are few, so that what stands between them and a tenant's
-//! types is in the cache. An update touches its own entries only. The index is a function of the subscriptions
-//! in it, whatever the order they came in.
+//! The cost of a match follows what matches, not what exists: the event's topic picks at most two sets, its type is
+//! looked up in each, and its tenant in what that gives. An update touches its own entries only. The index is a function
+//! of the subscriptions in it, whatever the order they came in.
 
 #[cfg(test)]
 mod tests;
@@ -13,7 +12,6 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
-use smol_str::SmolStr;
 
 use self::types::Types;
 use super::subscription::{Activity, Subscription, SubscriptionId};
@@ -23,9 +21,9 @@ use super::subscription::{Activity, Subscription, SubscriptionId};
 pub struct Registry {
     by_id: FxHashMap<SubscriptionId, Arc<Subscription>>,
     /// Those to all topics.
-    any_topic: Tenants,
+    any_topic: Types,
     /// Those that name the topic.
-    by_topic: FxHashMap<Arc<str>, Tenants>,
+    by_topic: FxHashMap<Arc<str>, Types>,
     active: usize,
     revision: Revision,
 }
@@ -33,16 +31,6 @@ pub struct Registry {
 /// How often a registry has changed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Revision(u64);
-
-/// Subscriptions to one topic, or to all.
-#[derive(Default)]
-#[cfg_attr(test, derive(PartialEq))]
-struct Tenants {
-    /// Those without a tenant.
-    any: Types,
-    /// Those of one tenant.
-    named: FxHashMap<SmolStr, Types>,
-}
 
 impl Registry {
     /// Makes an empty registry.
@@ -126,11 +114,8 @@ impl Registry {
         found: &mut Vec<Arc<Subscription>>,
     ) {
         found.clear();
-        for tenants in [Some(&self.any_topic), self.by_topic.get(topic)].into_iter().flatten() {
-            let own = tenant.and_then(|tenant| tenants.named.get(tenant));
-            for types in [Some(&tenants.any), own].into_iter().flatten() {
-                types.collect(event_type, found);
-            }
+        for types in [Some(&self.any_topic), self.by_topic.get(topic)].into_iter().flatten() {
+            types.collect(event_type, tenant, found);
         }
         // Each list came sorted; this sort merges such runs.
         found.sort_by(|a, b| in_order(a, b));
@@ -147,37 +132,10 @@ impl Registry {
         }
         for topic in &subscription.topics {
             // A topic listed twice is gone the second time.
-            let Some(tenants) = self.by_topic.get_mut(topic) else { continue };
-            tenants.remove(subscription);
-            if tenants.is_empty() {
+            let Some(types) = self.by_topic.get_mut(topic) else { continue };
+            types.remove(subscription);
+            if types.is_empty() {
                 self.by_topic.remove(topic);
-            }
-        }
-    }
-}
-
-impl Tenants {
-    fn is_empty(&self) -> bool {
-        self.any.is_empty() && self.named.is_empty()
-    }
-
-    fn add(&mut self, subscription: &Arc<Subscription>) {
-        let types = match &subscription.tenant {
-            None => &mut self.any,
-            Some(tenant) => self.named.entry(tenant.clone()).or_default(),
-        };
-        types.add(subscription);
-    }
-
-    fn remove(&mut self, subscription: &Arc<Subscription>) {
-        match &subscription.tenant {
-            None => self.any.remove(subscription),
-            Some(tenant) => {
-                let Some(types) = self.named.get_mut(tenant) else { return };
-                types.remove(subscription);
-                if types.is_empty() {
-                    self.named.remove(tenant);
-                }
             }
         }
     }

@@ -1,6 +1,8 @@
-//! Subscriptions by the event types that they want.
+//! Subscriptions by the event types that they want, and the tenants that they may see.
 //!
-//! Most name a type in full, and are found with one look. Patterns with wildcards stand in a trie of their segments.
+//! Most name a type in full. There are few types and many tenants: types come first, so that what stands between them and
+//! a tenant's subscriptions is in the cache. Patterns with wildcards stand in a trie of their segments, of which each
+//! tenant has its own: nobody's events go the ways of another's patterns.
 
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
@@ -14,14 +16,27 @@ use super::tests::visited;
 use crate::domain::pattern::Segment;
 use crate::domain::subscription::{Subscription, SubscriptionHash};
 
-/// Subscriptions by event type.
+/// Subscriptions by event type and tenant.
 #[derive(Default)]
 #[cfg_attr(test, derive(PartialEq))]
 pub(super) struct Types {
     /// Of patterns without a wildcard.
-    exact: FxHashMap<SmolStr, List>,
+    exact: FxHashMap<SmolStr, Tenants<List>>,
     /// Of patterns with one.
-    wildcards: Option<Box<Node>>,
+    wildcards: Tenants<Node>,
+}
+
+/// What there is for all tenants, and for one of them.
+#[derive(Default)]
+#[cfg_attr(test, derive(PartialEq))]
+struct Tenants<T> {
+    any: T,
+    named: FxHashMap<SmolStr, T>,
+}
+
+/// What is no more once it is empty.
+trait Thinning: Default {
+    fn is_empty(&self) -> bool;
 }
 
 /// A place in a trie of patterns, reached over the segments so far.
@@ -56,29 +71,33 @@ struct Entry {
 
 impl Types {
     pub(super) fn is_empty(&self) -> bool {
-        self.exact.is_empty() && self.wildcards.is_none()
+        self.exact.is_empty() && self.wildcards.is_empty()
     }
 
-    /// Collects those that want an event type: sorted runs, some of them perhaps twice.
-    pub(super) fn collect(&self, event_type: &str, found: &mut Vec<Arc<Subscription>>) {
+    /// Collects those that want an event type of a tenant: sorted runs, some of them perhaps twice.
+    pub(super) fn collect(
+        &self,
+        event_type: &str,
+        tenant: Option<&str>,
+        found: &mut Vec<Arc<Subscription>>,
+    ) {
         #[cfg(test)]
         visited();
-        if let Some(list) = self.exact.get(event_type) {
-            list.collect(found);
+        if let Some(tenants) = self.exact.get(event_type) {
+            tenants.visible_to(tenant).for_each(|list| list.collect(found));
         }
-        if let Some(trie) = &self.wildcards {
-            trie.collect(event_type, found);
-        }
+        self.wildcards.visible_to(tenant).for_each(|trie| trie.collect(event_type, found));
     }
 
     pub(super) fn add(&mut self, subscription: &Arc<Subscription>) {
+        let tenant = subscription.tenant.as_ref();
         for pattern in &subscription.events {
             #[cfg(test)]
             visited();
             let list = if pattern.has_wildcard() {
-                self.wildcards.get_or_insert_default().list(pattern.segments())
+                self.wildcards.of(tenant).list(pattern.segments())
             } else {
-                self.exact.entry(pattern.as_str().into()).or_default()
+                self.exact.entry(pattern.as_str().into()).or_default().of(tenant)
             };
             list.insert(Entry::of(subscription));
         }
@@ -86,20 +105,16 @@ impl Types {
 
     /// Takes a subscription out. A pattern that it lists twice is gone the second time.
     pub(super) fn remove(&mut self, subscription: &Arc<Subscription>) {
-        let entry = Entry::of(subscription);
+        let (entry, tenant) = (Entry::of(subscription), subscription.tenant.as_ref());
         for pattern in &subscription.events {
             #[cfg(test)]
             visited();
             if pattern.has_wildcard() {
-                let Some(trie) = &mut self.wildcards else { continue };
-                trie.remove(&mut pattern.segments(), &entry);
-                if trie.is_empty() {
-                    self.wildcards = None;
-                }
+                self.wildcards.thin(tenant, |trie| trie.remove(&mut pattern.segments(), &entry));
             } else {
-                let Some(list) = self.exact.get_mut(pattern.as_str()) else { continue };
-                list.remove(&entry);
-                if list.is_empty() {
+                let Some(tenants) = self.exact.get_mut(pattern.as_str()) else { continue };
+                tenants.thin(tenant, |list| list.remove(&entry));
+                if tenants.is_empty() {
                     self.exact.remove(pattern.as_str());
                 }
             }
@@ -107,11 +122,48 @@ impl Types {
     }
 }
 
-impl Node {
+impl<T: Thinning> Tenants<T> {
+    fn is_empty(&self) -> bool {
+        self.any.is_empty() && self.named.is_empty()
+    }
+
+    /// Returns what an event of a tenant, or of none, reaches.
+    fn visible_to(&self, tenant: Option<&str>) -> impl Iterator<Item = &T> {
+        [Some(&self.any), tenant.and_then(|tenant| self.named.get(tenant))].into_iter().flatten()
+    }
+
+    /// Returns what there is for a tenant, or for all.
+    fn of(&mut self, tenant: Option<&SmolStr>) -> &mut T {
+        match tenant {
+            None => &mut self.any,
+            Some(tenant) => self.named.entry(tenant.clone()).or_default(),
+        }
+    }
+
+    /// Takes something out of what there is for a tenant, or for all.
+    fn thin(&mut self, tenant: Option<&SmolStr>, take_out: impl FnOnce(&mut T)) {
+        let Some(tenant) = tenant else { return take_out(&mut self.any) };
+        let Some(own) = self.named.get_mut(tenant) else { return };
+        take_out(own);
+        if own.is_empty() {
+            self.named.remove(tenant);
+        }
+    }
+}
+
+impl Thinning for Node {
     fn is_empty(&self) -> bool {
         self.exact.is_empty() && self.one.is_none() && self.here.is_empty() && self.rest.is_empty()
     }
+}
 
+impl Thinning for List {
+    fn is_empty(&self) -> bool {
+        matches!(self, Self::Empty)
+    }
+}
+
+impl Node {
     /// Collects from this place on; at least one segment of the event type remains.
     fn collect(&self, event_type: &str, found: &mut Vec<Arc<Subscription>>) {
         #[cfg(test)]
@@ -170,10 +222,6 @@ impl Node {
 }
 
 impl List {
-    fn is_empty(&self) -> bool {
-        matches!(self, Self::Empty)
-    }
-
     fn collect(&self, found: &mut Vec<Arc<Subscription>>) {
         match self {
             Self::Empty => {}
