@@ -184,21 +184,32 @@ fn add_many(registry: &mut Registry) {
     assert_eq!(registry.active(), 100_100);
 }
 
+/// Returns how many places an event of a tenant goes to that one of a few wants.
+fn visits(registry: &Registry) -> usize {
+    let (mut found, before) = (Vec::new(), VISITS.get());
+    registry.matching("t", "order.t7", Some("acme"), &mut found);
+    assert_eq!(ids(&found), ["few7"]);
+    VISITS.get() - before
+}
+
 /// A match looks at what matches: as many places among a hundred thousand subscriptions as among a hundred.
 #[test]
 fn a_match_costs_what_matches_and_not_what_exists() {
     let mut registry = few();
-    let visits = |registry: &Registry| {
-        let (mut found, before) = (Vec::new(), VISITS.get());
-        registry.matching("t", "order.t7", Some("acme"), &mut found);
-        assert_eq!(ids(&found), ["few7"]);
-        VISITS.get() - before
-    };
     let before = visits(&registry);
     add_many(&mut registry);
     let after = visits(&registry);
     // What begins alike is one place more at each segment, however many subscriptions stand behind it.
     assert!(after <= before + 2, "{after} places instead of {before}");
+}
+
+#[test]
+fn an_event_goes_no_ways_of_other_tenants_patterns() {
+    let mut registry = few();
+    let before = visits(&registry);
+    let events = json!(["*", "*.t7", "*.t7.*", "order.*", "order.t7", "order.t7.*"]);
+    registry.put(subscription("other", &json!({"events": events, "tenant": "other"})));
+    assert_eq!(visits(&registry), before);
 }
 
 #[test]

@@ -34,8 +34,8 @@ struct Tenants<T> {
     named: FxHashMap<SmolStr, T>,
 }
 
-/// What is no more once it is empty.
-trait Thinning: Default {
+/// What is kept only for as long as there is something in it.
+trait MayBeEmpty: Default {
     fn is_empty(&self) -> bool;
 }
 
@@ -122,7 +122,7 @@ impl Types {
     }
 }
 
-impl<T: Thinning> Tenants<T> {
+impl<T: MayBeEmpty> Tenants<T> {
     fn is_empty(&self) -> bool {
         self.any.is_empty() && self.named.is_empty()
     }
@@ -151,13 +151,13 @@ impl<T: Thinning> Tenants<T> {
     }
 }
 
-impl Thinning for Node {
+impl MayBeEmpty for Node {
     fn is_empty(&self) -> bool {
         self.exact.is_empty() && self.one.is_none() && self.here.is_empty() && self.rest.is_empty()
     }
 }
 
-impl Thinning for List {
+impl MayBeEmpty for List {
     fn is_empty(&self) -> bool {
         matches!(self, Self::Empty)
     }
