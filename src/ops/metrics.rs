@@ -103,7 +103,7 @@ metrics! {
     ALREADY_SETTLED: Counter("webhooks_already_settled_total", Count, [])
         "Records that a former owner of the partition had settled"
     STALE: Counter("webhooks_stale_results_total", Count, [])
-        "Results that came after their partition was gone or had begun anew"
+        "Results that came twice, or after their partition was gone or had begun anew"
     SUBSCRIPTIONS: Gauge("webhooks_subscriptions", Count, ["state"])
         "Subscriptions that are `active`, `inactive` or `invalid`, and of the active ones those `failing` or `disabled`; every instance knows all"
     PARTITIONS: Gauge("webhooks_partitions", Count, [])

@@ -1,8 +1,9 @@
 //! All subscriptions, and an index that finds those an event goes to.
 //!
-//! The cost of a match follows what matches, not what exists: the event's topic picks at most two sets, its type is
-//! looked up in each, and its tenant in what that gives. An update touches its own entries only. The index is a function
-//! of the subscriptions in it, whatever the order they came in.
+//! The cost of a match follows what matches, not what exists: the event's topic picks at most two sets. In each, its type
+//! is looked up and then its tenant; of patterns with wildcards, those for all and its tenant's own are followed. An
+//! update touches its own entries only. The index is a function of the subscriptions in it, whatever the order they came
+//! in.
 
 #[cfg(test)]
 mod tests;
@@ -13,10 +14,10 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
-use self::types::Types;
+use self::types::{Types, thin};
 use super::subscription::{Activity, Subscription, SubscriptionId};
 
-/// All subscriptions by id, the active ones indexed by topic, tenant and event type.
+/// All subscriptions by id, the active ones indexed by topic, event type and tenant.
 #[derive(Default)]
 pub struct Registry {
     by_id: FxHashMap<SubscriptionId, Arc<Subscription>>,
@@ -131,12 +132,7 @@ impl Registry {
             self.any_topic.remove(subscription);
         }
         for topic in &subscription.topics {
-            // A topic listed twice is gone the second time.
-            let Some(types) = self.by_topic.get_mut(topic) else { continue };
-            types.remove(subscription);
-            if types.is_empty() {
-                self.by_topic.remove(topic);
-            }
+            thin(&mut self.by_topic, topic, |types| types.remove(subscription));
         }
     }
 }

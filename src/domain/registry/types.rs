@@ -1,11 +1,13 @@
 //! Subscriptions by the event types that they want, and the tenants that they may see.
 //!
-//! Most name a type in full. There are few types and many tenants: types come first, so that what stands between them and
-//! a tenant's subscriptions is in the cache. Patterns with wildcards stand in a trie of their segments, of which each
-//! tenant has its own: nobody's events go the ways of another's patterns.
+//! Most name a type in full. Where types are few and tenants many, types first keeps in the cache what stands before a
+//! tenant's subscriptions; a type that only one tenant has costs a table of its own. Patterns with wildcards stand in a
+//! trie of their segments, of which each tenant has one: nobody's events go the ways of another's patterns.
 
+use std::borrow::Borrow;
 use std::cmp::Ordering;
 use std::collections::BTreeSet;
+use std::hash::Hash;
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
@@ -26,16 +28,18 @@ pub(super) struct Types {
     wildcards: Tenants<Node>,
 }
 
-/// What there is for all tenants, and for one of them.
+/// Something for all events, and something for each tenant's.
 #[derive(Default)]
 #[cfg_attr(test, derive(PartialEq))]
 struct Tenants<T> {
+    /// Of subscriptions without a tenant.
     any: T,
+    /// Of each tenant's own; none is empty.
     named: FxHashMap<SmolStr, T>,
 }
 
-/// What is kept only for as long as there is something in it.
-trait MayBeEmpty: Default {
+/// What can tell that nothing is in it.
+pub(super) trait MayBeEmpty {
     fn is_empty(&self) -> bool;
 }
 
@@ -70,10 +74,6 @@ struct Entry {
 }
 
 impl Types {
-    pub(super) fn is_empty(&self) -> bool {
-        self.exact.is_empty() && self.wildcards.is_empty()
-    }
-
     /// Collects those that want an event type of a tenant: sorted runs, some of them perhaps twice.
     pub(super) fn collect(
         &self,
@@ -95,15 +95,15 @@ impl Types {
             #[cfg(test)]
             visited();
             let list = if pattern.has_wildcard() {
-                self.wildcards.of(tenant).list(pattern.segments())
+                self.wildcards.place(tenant).list(pattern.segments())
             } else {
-                self.exact.entry(pattern.as_str().into()).or_default().of(tenant)
+                self.exact.entry(pattern.as_str().into()).or_default().place(tenant)
             };
             list.insert(Entry::of(subscription));
         }
     }
 
-    /// Takes a subscription out. A pattern that it lists twice is gone the second time.
+    /// Takes a subscription out.
     pub(super) fn remove(&mut self, subscription: &Arc<Subscription>) {
         let (entry, tenant) = (Entry::of(subscription), subscription.tenant.as_ref());
         for pattern in &subscription.events {
@@ -112,42 +112,61 @@ impl Types {
             if pattern.has_wildcard() {
                 self.wildcards.thin(tenant, |trie| trie.remove(&mut pattern.segments(), &entry));
             } else {
-                let Some(tenants) = self.exact.get_mut(pattern.as_str()) else { continue };
-                tenants.thin(tenant, |list| list.remove(&entry));
-                if tenants.is_empty() {
-                    self.exact.remove(pattern.as_str());
-                }
+                thin(&mut self.exact, pattern.as_str(), |tenants| {
+                    tenants.thin(tenant, |list| list.remove(&entry));
+                });
             }
         }
     }
 }
 
-impl<T: MayBeEmpty> Tenants<T> {
-    fn is_empty(&self) -> bool {
-        self.any.is_empty() && self.named.is_empty()
-    }
-
+impl<T: MayBeEmpty + Default> Tenants<T> {
     /// Returns what an event of a tenant, or of none, reaches.
     fn visible_to(&self, tenant: Option<&str>) -> impl Iterator<Item = &T> {
         [Some(&self.any), tenant.and_then(|tenant| self.named.get(tenant))].into_iter().flatten()
     }
 
-    /// Returns what there is for a tenant, or for all.
-    fn of(&mut self, tenant: Option<&SmolStr>) -> &mut T {
+    /// Returns what there is for a tenant, or for all, and makes it where there is none.
+    fn place(&mut self, tenant: Option<&SmolStr>) -> &mut T {
         match tenant {
             None => &mut self.any,
             Some(tenant) => self.named.entry(tenant.clone()).or_default(),
         }
     }
 
-    /// Takes something out of what there is for a tenant, or for all.
+    /// Takes something out of what there is for a tenant, or for all; a tenant with nothing left goes, too.
     fn thin(&mut self, tenant: Option<&SmolStr>, take_out: impl FnOnce(&mut T)) {
-        let Some(tenant) = tenant else { return take_out(&mut self.any) };
-        let Some(own) = self.named.get_mut(tenant) else { return };
-        take_out(own);
-        if own.is_empty() {
-            self.named.remove(tenant);
+        match tenant {
+            None => take_out(&mut self.any),
+            Some(tenant) => thin(&mut self.named, tenant, take_out),
         }
+    }
+}
+
+/// Takes something out of what stands at a key, and the key if nothing is left there. What is listed twice is gone the
+/// second time.
+pub(super) fn thin<K, Q, V>(map: &mut FxHashMap<K, V>, key: &Q, take_out: impl FnOnce(&mut V))
+where
+    K: Borrow<Q> + Hash + Eq,
+    Q: Hash + Eq + ?Sized,
+    V: MayBeEmpty,
+{
+    let Some(value) = map.get_mut(key) else { return };
+    take_out(value);
+    if value.is_empty() {
+        map.remove(key);
+    }
+}
+
+impl MayBeEmpty for Types {
+    fn is_empty(&self) -> bool {
+        self.exact.is_empty() && self.wildcards.is_empty()
+    }
+}
+
+impl<T: MayBeEmpty> MayBeEmpty for Tenants<T> {
+    fn is_empty(&self) -> bool {
+        self.any.is_empty() && self.named.is_empty()
     }
 }
 
@@ -223,6 +242,8 @@ impl Node {
 
 impl List {
     fn collect(&self, found: &mut Vec<Arc<Subscription>>) {
+        #[cfg(test)]
+        visited();
         match self {
             Self::Empty => {}
             Self::One(entry) => found.push(entry.subscription.clone()),
