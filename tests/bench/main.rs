@@ -33,7 +33,7 @@ struct Arguments {
     /// Ten times smaller
     #[arg(long)]
     quick: bool,
-    /// Rounds of each comparison
+    /// Rounds of each comparison; where one says little, some scenarios play several times as many
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
     /// What `cargo bench` adds
