@@ -33,7 +33,7 @@ struct Arguments {
     /// Ten times smaller
     #[arg(long)]
     quick: bool,
-    /// Rounds of each comparison; where one says little, some scenarios play several times as many
+    /// Rounds of each comparison; scenarios that vary much play a multiple
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
     /// What `cargo bench` adds
@@ -80,7 +80,7 @@ fn main() -> ExitCode {
     let divisor = if arguments.quick { 10 } else { 1 };
     let scale = Scale { divisor, rounds: arguments.rounds };
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    println!("{cores} cores; {} rounds; median (least–most)", scale.rounds);
+    println!("{cores} cores; {} rounds asked for; median (least–most)", scale.rounds);
     for (name, play) in SCENARIOS {
         if arguments.names.is_empty() || arguments.names.iter().any(|wanted| wanted == name) {
             play(scale);

@@ -83,7 +83,7 @@ pub fn flaky(scale: Scale) {
         good.deliver(events);
         play();
     }
-    // First attempts are made within two seconds, and a round by itself says little.
+    // First attempts are made within a few seconds, and a round by itself says little.
     let (mut ours, mut base) = (Vec::new(), Vec::new());
     for _ in 0..2 * scale.rounds() {
         base.push(good.deliver(events));

@@ -65,7 +65,7 @@ pub fn changes(scale: Scale) {
     let count = scale.of(10_000);
     figures::heading("changes", &format!("{count} subscription changes in a second, under load"));
     let stage = Stage::new(scale, 4);
-    // As above.
+    // Warmed up as in `steady`.
     for _ in 0..2 {
         changed(&stage.beside(4), count, count);
     }

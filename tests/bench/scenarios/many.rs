@@ -53,7 +53,7 @@ pub fn tenants(scale: Scale) {
         one.deliver(events);
         many.deliver(events);
     }
-    // A run takes two seconds, and varies by more than what is looked for.
+    // A run takes a few seconds, and varies by more than what is looked for.
     let (mut ours, mut base) = (Vec::new(), Vec::new());
     for _ in 0..5 * scale.rounds() {
         base.push(one.deliver(events));
