@@ -59,7 +59,7 @@ impl Scale {
         self.divisor
     }
 
-    /// Returns how often a comparison is repeated.
+    /// Returns how many rounds of a comparison are asked for.
     pub fn rounds(self) -> u32 {
         self.rounds
     }
